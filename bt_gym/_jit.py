@@ -1,0 +1,108 @@
+"""How kernels compile and where their machine code is kept: the only file that knows numba's options.
+
+* No `fastmath`: it makes `isnan` false and results depend on the machine.
+* `nogil`: a loader thread can prepare the next session while a kernel runs.
+* No signatures: a kernel compiles when it is first called, not at import.
+* The disk cache of numba compares one source file only, so that a changed constant or callee in another file,
+  or `NUMBA_BOUNDSCHECK`, would go unnoticed. `PackageLocator` stamps a kernel with every file of bt_gym and of its own
+  project that it imports.
+* What a kernel typed at a prompt or in a notebook depends on can't be known: it isn't kept.
+
+With `NUMBA_DISABLE_JIT=1` kernels are plain Python functions (`record["field"]` works in both).
+"""
+
+import ast
+import hashlib
+import inspect
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba.core import caching, config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PACKAGE = Path(__file__).resolve().parent
+_SHARED = ("site-packages", "dist-packages")  # folders of everybody's packages: only one's own are of one project
+
+
+def njit(function: F) -> F:
+    """Compiles `function` on its first call and keeps the machine code on disk, where a folder can be written."""
+    if Path(inspect.getfile(function)).is_file():
+        saved = config.CACHE_LOCATOR_CLASSES
+        config.CACHE_LOCATOR_CLASSES = f"{__name__}.PackageLocator"  # for this kernel only, not for the user's own
+        try:
+            return numba.njit(cache=True, nogil=True)(function)
+        except RuntimeError:
+            warnings.warn("no folder to keep compiled kernels in can be written: set NUMBA_CACHE_DIR", stacklevel=1)
+        finally:
+            config.CACHE_LOCATOR_CLASSES = saved
+    return numba.njit(nogil=True)(function)
+
+
+class PackageLocator:
+    """Delegates to numba's own choice of folder; answers for freshness itself."""
+
+    def __init__(self, locator: Any, file: str) -> None:
+        self._locator = locator
+        self._file = file
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> "PackageLocator | None":
+        for locator_class in caching.CacheImpl._locator_classes:
+            locator = locator_class.from_function(py_func, py_file)
+            if locator is not None:
+                return cls(locator, py_file)
+        return None
+
+    def get_source_stamp(self) -> str:
+        return f"{_stamp(Path(self._file).resolve())} boundscheck={config.BOUNDSCHECK}"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._locator, name)
+
+
+@cache
+def _stamp(file: Path) -> str:
+    """sha256 over the sources of `file` and of all that it imports, directly or not, as far as `_imports` goes."""
+    seen: set[Path] = set()
+    todo = [file]
+    while todo:
+        source = todo.pop()
+        if source not in seen:
+            seen.add(source)
+            todo += _imports(source)
+    hashes = [hashlib.sha256(source.read_bytes()).digest() for source in sorted(seen)]
+    return hashlib.sha256(b"".join(hashes)).hexdigest()
+
+
+@cache
+def _imports(file: Path) -> list[Path]:
+    """Files of bt_gym and of its own project that a file imports; not in functions, where no kernel finds a name."""
+    root = file.parent
+    while (root / "__init__.py").is_file():
+        root = root.parent
+    package = file.relative_to(root).parts[:-1]
+    names: list[tuple[str, ...]] = []
+    todo: list[ast.AST] = [ast.parse(file.read_bytes())]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Import):
+            names += [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else ()
+            module = (*above, *(node.module.split(".") if node.module else ()))
+            names += [module, *((*module, alias.name) for alias in node.names)]  # what is imported may be a module too
+        elif isinstance(node, ast.Module | ast.If | ast.Try | ast.ExceptHandler):
+            todo += ast.iter_child_nodes(node)
+    paths = []
+    for name in filter(None, names):
+        if name[0] == _PACKAGE.name:
+            paths.append(_PACKAGE.parent.joinpath(*name))
+        elif name[0] in package[:1] or root.name not in _SHARED:
+            paths.append(root.joinpath(*name))
+    candidates = [file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py")]
+    return [candidate for candidate in candidates if candidate.is_file()]

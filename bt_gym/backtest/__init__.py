@@ -1,0 +1,1 @@
+"""Backtests: the runner, metrics and reports."""

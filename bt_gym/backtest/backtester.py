@@ -1,0 +1,234 @@
+"""The Backtester: one run of strategies over recorded sessions, from configuration to report.
+
+    tapes -> MarketReplayEngine -> StrategyRouter -> ExecutionEngine -> PositionManager -> MetricsCollector -> report
+
+It opens what the configuration names and puts the parts together; the loop itself is `bt_gym.backtest.runner`.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bt_gym.backtest.collector import generate_report
+from bt_gym.backtest.outputs import SCHEMAS, write_outputs
+from bt_gym.backtest.replay import MarketReplayEngine, ReplaySpeed
+from bt_gym.backtest.report import BacktestReport, RunInfo
+from bt_gym.backtest.runner import Runner, TradingAccount
+from bt_gym.config import BacktestConfig, InstrumentConfig, MlEnhancedMomentumConfig, check_runnable
+from bt_gym.core.orders import new_models
+from bt_gym.data import tape as tapes
+from bt_gym.data.instruments import Instrument
+from bt_gym.errors import ConfigError, TapeError
+from bt_gym.strategy.base import Strategy
+from bt_gym.strategy.context import StrategyContext
+from bt_gym.strategy.events import EventKind
+from bt_gym.strategy.registry import make_strategy
+from bt_gym.strategy.router import StrategyRouter
+
+
+class Backtester:
+    """Runs strategies over recorded sessions.
+
+    >>> report = Backtester(BacktestConfig.from_file("configs/sma_crossover.yaml")).run()  # doctest: +SKIP
+
+    Args:
+        config: what to run.
+        files: market data (DBN or tape files) instead of the configuration's.
+        symbol: instrument instead of the configuration's.
+        definition: file of definition records for instrument facts.
+        instrument: facts that win over the definition and the configuration.
+        tape_folder: where compiled tapes are kept; a cache folder of the user if None.
+        speed: of the replay.
+        progress: called with (source records done, source records in all) now and then.
+    """
+
+    def __init__(
+        self,
+        config: BacktestConfig,
+        *,
+        files: Sequence[Path | str] = (),
+        symbol: str | None = None,
+        definition: Path | str | None = None,
+        instrument: InstrumentConfig | None = None,
+        tape_folder: Path | str | None = None,
+        speed: ReplaySpeed | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.files = [Path(file) for file in files or config.backtest.data_source.files]
+        self.symbols: tuple[str | None, ...] = (symbol,) if symbol else config.backtest.data_source.symbols or (None,)
+        self.definition = definition
+        self.instrument = instrument
+        self.tape_folder = tape_folder
+        self.speed = speed
+        self.progress = progress
+        self.accounts: list[TradingAccount] = []
+        self._strategies: dict[str, Strategy] = {}
+
+    def add_strategy(self, name: str, strategy: Strategy) -> "Backtester":
+        """Adds a strategy, which then runs instead of the configuration's; returns self.
+
+        Raises:
+            ConfigError: the name is taken.
+        """
+        if name in self._strategies:
+            raise ConfigError(f"strategy name '{name}' is taken: give each strategy its own")
+        self._strategies[name] = strategy
+        return self
+
+    def run(self) -> BacktestReport:
+        """Runs everything from the first to the last event; returns the report of all accounts.
+
+        Raises:
+            NotBuiltError: the configuration asks for a model that isn't built yet.
+            ConfigError, InstrumentError, DataError: something is missing or wrong; nothing was run.
+        """
+        check_runnable(self.config)
+        strategies = self._strategies or self._configured_strategy()
+        models = self._models
+        lanes = self._open()
+        latency = self.config.backtest.execution.latency_model
+        replay = MarketReplayEngine(lanes, speed=self.speed, extra_delay=latency.extra_feed_latency_ns)
+        router = StrategyRouter()
+        self.accounts = []
+        interval_ns = self.config.backtest.output.equity_interval_ms * 1_000_000
+        for name, strategy in strategies.items():
+            contexts: dict[str, StrategyContext] = {}
+            for lane in replay.lanes:
+                wants_news = bool(strategy.subscriptions & EventKind.OWN)
+                account = TradingAccount(name, lane, models(lane.instrument), interval_ns, wants_news)
+                self.accounts.append(account)
+                contexts[account.symbol] = StrategyContext(
+                    name,
+                    lane.instrument,
+                    lane.state,
+                    account.execution.account,
+                    lane.market,
+                    strategy.config,
+                    contexts,
+                )
+            router.register_strategy(name, strategy, contexts)
+        Runner(replay, router, self.accounts, latency.response_latency_ns, self.progress).run()
+        info = self._info([lane.tape for lane in replay.lanes], [lane.instrument for lane in replay.lanes])
+        return generate_report([account.metrics for account in self.accounts], info)
+
+    def write(self, report: BacktestReport) -> dict[str, Path]:
+        """Writes the output files that the configuration names; returns their paths by kind.
+
+        The file of signals is there only when a strategy sent metrics; one that an earlier run left is removed.
+        """
+        accounts = [account.metrics.account for account in self.accounts]
+        files = {kind: getattr(self.config.backtest.output, f"{kind}_file") for kind in SCHEMAS}
+        if any(account.strategy_metrics for account in accounts):
+            return write_outputs(report, accounts, files)
+        stale = files.pop("signals")
+        written = write_outputs(report, accounts, files)
+        stale.unlink(missing_ok=True)
+        return written
+
+    def _configured_strategy(self) -> dict[str, Strategy]:
+        if self.config.strategy is None:
+            raise ConfigError("strategy: missing: add a strategy section or call add_strategy")
+        return {self.config.strategy.type: make_strategy(self.config.strategy)}
+
+    def _facts(self, symbol: str) -> Instrument:
+        instrument = Instrument.resolve(
+            symbol, definition=self.definition, config=self.config.instrument(symbol), flags=self.instrument
+        )
+        instrument.require_fees()
+        return instrument
+
+    def _open(self) -> list[tuple[tapes.Tape, Instrument]]:
+        """The tape of each symbol with its facts; compiles what isn't compiled yet."""
+        if not self.files:
+            raise ConfigError("backtest.data_source.files: empty: name data files there or with --data")
+        compiled = [file for file in self.files if file.name.endswith(tapes.SUFFIX)]
+        if compiled and len(compiled) < len(self.files):
+            raise ConfigError(f"data: {compiled[0]} is a tape and others are not: give tapes or DBN files, not both")
+        opened = []
+        if compiled:
+            opened = [tapes.Tape.open(path) for path in compiled]
+            wanted = set(self.symbols) - {None}
+            if missing := wanted - {tape.symbol for tape in opened}:
+                raise ConfigError(
+                    f"symbol {min(map(str, missing))}: in none of the tapes {', '.join(map(str, compiled))}"
+                )
+            opened = [tape for tape in opened if not wanted or tape.symbol in wanted]
+            for index, tape in enumerate(opened):
+                if tape.symbol in [earlier.symbol for earlier in opened[:index]]:
+                    raise ConfigError(f"data: {tape.path} is a second tape of {tape.symbol}: ingest its files together")
+        else:
+            for symbol in self.symbols:
+                path = tapes.ingest(
+                    self.files,
+                    symbol=symbol,
+                    tick_size_nanos=lambda name: self._facts(name).tick_size_nanos,
+                    folder=self.tape_folder,
+                )
+                opened.append(tapes.Tape.open(path))
+        pairs = [(tape, self._facts(tape.symbol)) for tape in opened]
+        for tape, instrument in pairs:
+            if tape.tick_size_nanos != instrument.tick_size_nanos:
+                raise TapeError(
+                    f"{tape.path}: compiled with tick size {tape.tick_size_nanos / 1e9:g}, the instrument has "
+                    f"{instrument.tick_size_nanos / 1e9:g}: ingest the source files again"
+                )
+        return pairs
+
+    @property
+    def _models(self) -> Callable[[Instrument], np.ndarray]:
+        execution = self.config.backtest.execution
+        limits = self.config.backtest.risk_limits
+        latency = execution.latency_model
+        values = {
+            "max_position": limits.max_position,
+            "max_order_size": limits.max_order_size,
+            "max_orders_per_second": limits.max_orders_per_second,
+            "max_loss": limits.max_loss_micros,
+        }
+        given = {name: value for name, value in values.items() if value is not None}
+
+        def models(instrument: Instrument) -> np.ndarray:
+            maker_fee, taker_fee = instrument.require_fees()
+            return new_models(
+                entry_latency=latency.compute_latency_ns + latency.entry_latency_ns,
+                response_latency=latency.response_latency_ns,
+                tick_value=instrument.tick_value_micros,
+                maker_fee=maker_fee,
+                taker_fee=taker_fee,
+                protection=execution.protection_ticks,
+                fill_on_cross=int(getattr(execution.fill_model, "fill_on_cross", True)),
+                **given,
+            )
+
+        return models
+
+    def _info(self, opened: list[tapes.Tape], instruments: list[Instrument]) -> RunInfo:
+        execution = self.config.backtest.execution
+        latency = execution.latency_model
+        legs = {
+            "entry": latency.compute_latency_ns + latency.entry_latency_ns,
+            "response": latency.response_latency_ns,
+            "extra feed": latency.extra_feed_latency_ns,
+        }
+        notes = []
+        strategy = self.config.strategy
+        if not self._strategies and isinstance(strategy, MlEnhancedMomentumConfig):
+            notes.append("model: none (the rule alone was run)")
+        fees = dict.fromkeys(
+            f"{i.symbol}: maker {_money(i.maker_fee_micros)}, taker {_money(i.taker_fee_micros)} {i.currency} per lot"
+            for i in instruments
+        )
+        return RunInfo(
+            fill_model=f"{execution.fill_model.type} (exact queue position)",
+            latency_model=f"{latency.type}: " + ", ".join(f"{leg} {ns / 1000:g} us" for leg, ns in legs.items()),
+            fee_model="; ".join(fees),
+            data_hash=",".join(dict.fromkeys(s["sha256"] for tape in opened for s in tape.metadata["sources"])),
+            config_hash=self.config.config_hash(),
+            notes=tuple(notes),
+        )
+
+
+def _money(micros: int | None) -> str:
+    return "?" if micros is None else f"{micros / 1e6:.2f}"

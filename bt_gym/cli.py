@@ -1,0 +1,212 @@
+"""The command line: `bt-gym COMMAND`. Thin: each command calls what the package offers in Python."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bt_gym.config import BacktestConfig, InstrumentConfig, StrategyConfig, with_overrides
+from bt_gym.errors import BtGymError, ConfigError
+
+app = typer.Typer(
+    name="bt-gym",
+    help="Replays real exchange order flow, exact to the queue position: ingest, validate, backtest.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Files = Annotated[list[Path], typer.Argument(help="DBN files (.dbn, .dbn.zst) in the order of time.")]
+Symbol = Annotated[str | None, typer.Option(help="Instrument; needed when a file holds several.")]
+Definition = Annotated[Path | None, typer.Option(help="DBN file of definition records: tick size and multiplier.")]
+TickSize = Annotated[str | None, typer.Option(help="Smallest price step, such as 0.25.")]
+Multiplier = Annotated[str | None, typer.Option(help="Currency per 1.0 of price and lot, such as 50.")]
+Fee = Annotated[str | None, typer.Option(help="Currency per lot and side, whether maker or taker.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+
+def main() -> None:
+    """Entry point: an error of bt_gym is one line and exit code 1, never a traceback."""
+    try:
+        app()
+    except BtGymError as error:
+        for line in str(error).splitlines():
+            print(f"bt-gym: {line}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        path = error.filename2 or error.filename  # the place, not the temporary file that should have got there
+        print(f"bt-gym: {path}: {error.strerror}: check the path and its permissions", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(help="Length of the session.", min=1)] = 30,
+    seed: Annotated[int, typer.Option(help="Of the session.")] = 7,
+    quiet: Quiet = False,
+) -> None:
+    """Make a synthetic session and trade it with a moving-average crossover."""
+    from bt_gym.data.synthetic import PROFILES
+
+    session = out / "session.mbo.dbn.zst"
+    synth(session, minutes=minutes, seed=seed)
+    profile = PROFILES["es"]
+    config = BacktestConfig.from_dict(
+        {
+            "backtest": {"output": {"metrics_file": str(out / "metrics.parquet")}},
+            "strategy": {"type": "sma_crossover", "parameters": {"fast_period": 50, "slow_period": 200}},
+            "instruments": {
+                profile.symbol: {
+                    "tick_size": profile.tick_size,
+                    "multiplier": profile.multiplier,
+                    "fee_per_contract": Decimal("2.00"),
+                }
+            },
+        }
+    )
+    _run(config, out / "tapes", quiet, files=[session])
+
+
+@app.command()
+def ingest(
+    files: Files,
+    symbol: Symbol = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tapes; the user's cache folder if not given.")] = None,
+    definition: Definition = None,
+    tick_size: TickSize = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file whose `instruments` section has the facts.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compile MBO files of one instrument into a tape, once; prints its path."""
+    from bt_gym.data.instruments import resolve_tick_size
+    from bt_gym.data.tape import ingest as compile_tape
+
+    instruments = BacktestConfig.from_file(config) if config else None
+    flags = _facts(tick_size=tick_size)
+
+    def grid(name: str) -> int:
+        return resolve_tick_size(
+            name, definition=definition, config=instruments.instrument(name) if instruments else None, flags=flags
+        )
+
+    with _progress("ingest", quiet) as progress:
+        path = compile_tape(
+            files, symbol=symbol, tick_size_nanos=grid, folder=out, progress=lambda read: progress(read, None)
+        )
+    print(path)
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="DBN file of MBO records.")],
+    symbol: Symbol = None,
+    tick_size: TickSize = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+) -> None:
+    """Tell what is in a file, and whether its book and queues are right."""
+    from bt_gym.data.validate import render
+    from bt_gym.data.validate import validate as check
+
+    result = check(file, symbol=symbol, tick_size=tick_size)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        Console().print(render(result))
+
+
+@app.command()
+def backtest(
+    config: Annotated[Path, typer.Argument(help="YAML file: data, execution, limits, outputs, strategy.")],
+    data: Annotated[list[Path] | None, typer.Option(help="DBN or tape file to use instead; repeatable.")] = None,
+    symbol: Symbol = None,
+    strategy: Annotated[Path | None, typer.Option(help="YAML file with the strategy, if not in CONFIG.")] = None,
+    definition: Definition = None,
+    tick_size: TickSize = None,
+    multiplier: Multiplier = None,
+    fee_per_contract: Fee = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, as a.b=value; repeatable.")] = None,
+    tapes: Annotated[Path | None, typer.Option(help="Folder for tapes; the user's cache folder if not given.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a strategy over recorded sessions; prints the report and names the files written."""
+    if strategy is None:
+        loaded = BacktestConfig.from_file(config, overrides or ())
+    else:
+        both = BacktestConfig.from_file(config).model_copy(update={"strategy": StrategyConfig.from_file(strategy)})
+        loaded = with_overrides(both, overrides or ())
+    flags = _facts(tick_size=tick_size, multiplier=multiplier, fee_per_contract=fee_per_contract)
+    _run(loaded, tapes, quiet, files=data or (), symbol=symbol, definition=definition, instrument=flags)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write, .dbn or .dbn.zst.")],
+    minutes: Annotated[float, typer.Option(help="Length of continuous trading.", min=0)] = 30,
+    seed: Annotated[int, typer.Option(help="Of all randomness.")] = 7,
+    profile: Annotated[str, typer.Option(help="Kind of market.")] = "es",
+) -> None:
+    """Make a synthetic session as a genuine DBN file."""
+    from bt_gym.data.synthetic import generate
+
+    session = generate(seed, minutes * 60, profile)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    session.write(out)
+    print(f"{out}: {len(session.records):,} MBO records of {session.profile.symbol}, seed {seed}")
+
+
+def _run(config: BacktestConfig, tapes: Path | None, quiet: bool, **options: Any) -> None:
+    from bt_gym.backtest.backtester import Backtester
+
+    with _progress("backtest", quiet) as progress:
+        backtester = Backtester(config, tape_folder=tapes, progress=progress, **options)
+        report = backtester.run()
+    files = backtester.write(report)
+    Console().print(report.table())
+    for kind, path in files.items():
+        print(f"{kind}: {path}")
+
+
+def _facts(**flags: str | None) -> InstrumentConfig | None:
+    """Instrument facts given as flags."""
+    given = {}
+    for name, text in flags.items():
+        if text is None:
+            continue
+        try:
+            given[name] = Decimal(text)
+        except InvalidOperation:
+            raise ConfigError(f"--{name.replace('_', '-')}: {text!r} isn't a number, such as 0.25") from None
+    if not given:
+        return None
+    try:
+        return BacktestConfig.from_dict({"backtest": {}, "instruments": {"flags": given}}).instruments["flags"]
+    except ConfigError as error:
+        text = str(error)
+        for name in given:
+            text = text.replace(f"instruments.flags.{name}", f"--{name.replace('_', '-')}")
+        raise ConfigError(text) from None
+
+
+@contextmanager
+def _progress(title: str, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar in source records on the terminal; nothing where there is none."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda done, total: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"{title} (records)", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    main()

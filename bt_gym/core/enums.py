@@ -1,0 +1,93 @@
+"""Numbers with names: every code that a kernel stores or compares.
+
+Kernels read these as compile-time constants. `names(prefix)` gives {number: name} for reports.
+"""
+
+# --- side of the book, and of an order. Index into `ladder[side]`; sign is `1 - 2 * side`.
+BID = 0
+ASK = 1
+BUY = BID
+SELL = ASK
+
+# --- tape records: what one record does to a level (`bt_gym.core.tape.record_dtype`).
+# The first four change the displayed size of their level; `kind <= RECORD_RESTORE` tests for that.
+RECORD_ADD = 0  # an order takes its place at the back of the queue; `priority` = its previous place, or its own
+RECORD_DEL = 1  # displayed size leaves the queue without a fill
+RECORD_FILL = 2  # displayed size is executed
+RECORD_RESTORE = 3  # an order of a snapshot, in queue order
+RECORD_HIDDEN = 4  # executed size beyond what was displayed: volume ahead, no change of the level
+RECORD_TRADE = 5  # an aggressor trades `size` at this level; side = the resting side that is hit
+RECORD_TRADE_N = 6  # a trade without aggressor: auction, or implied with no side to infer
+RECORD_CLEAR = 7  # all resting orders are gone
+
+# --- phase of the market after an event: bits 0-2 of `event["flags"]`
+PHASE_MASK = 7
+PHASE_SNAPSHOT = 0  # the book is being restored
+PHASE_PRE_OPEN = 1  # orders accumulate, nothing matches, the book may be crossed
+PHASE_AUCTION = 2  # the uncross
+PHASE_CONTINUOUS = 3  # price-time matching: the only phase in which own orders can trade
+PHASE_HALT = 4
+PHASE_SUSPECT = 5  # the book is incomplete or doubtful
+
+# --- what an event brought: the other bits of `event["flags"]`. A strategy subscribes to a union of them.
+EVENT_TRADE = 1 << 3  # at least one trade, with or without aggressor
+EVENT_QUOTE = 1 << 4  # price or size of the best bid or ask changed
+EVENT_BOOK = 1 << 5  # some level changed
+EVENT_PHASE = 1 << 6  # the phase changed
+EVENT_INFERRED_SIDE = 1 << 7  # the resting side of a side-N trade was inferred from the quotes
+EVENT_DELAY_SATURATED = 1 << 8  # receive delay beyond 4.29 s, stored as 2**32 - 1
+EVENT_OWN = 1 << 16  # own acknowledgements, fills and rejects (never on a tape: a subscription only)
+
+NO_TICK = -(1 << 31)  # best price of an empty side
+
+# --- orders (FIX tag 40, 59)
+ORDER_LIMIT = 0
+ORDER_MARKET = 1  # with protection: limit = opposite best +- protection ticks
+TIF_GTC = 0  # rests until filled or cancelled
+TIF_IOC = 1  # what can't be filled on arrival is cancelled
+
+# --- life of an order (FIX tag 39)
+STATUS_FREE = 0  # the slot holds no order
+STATUS_PENDING_NEW = 1  # sent, not yet at the exchange
+STATUS_WORKING = 2  # resting in the book
+STATUS_DONE = 3  # filled, cancelled, expired or rejected; the slot is freed
+
+# --- execution reports (FIX tag 150)
+EXEC_NEW = 0
+EXEC_TRADE = 1
+EXEC_CANCELED = 2
+EXEC_REPLACED = 3
+EXEC_REJECTED = 4
+EXEC_CANCEL_REJECTED = 5  # cancel or modify came too late or named an unknown order
+EXEC_EXPIRED = 6
+
+# --- why (execution reports)
+REASON_NONE = 0
+REASON_USER = 1  # asked for
+REASON_IOC = 2  # remainder of an immediate-or-cancel order
+REASON_NOT_TRADING = 3  # the market isn't in continuous trading
+REASON_NO_LIQUIDITY = 4  # market order against an empty side
+REASON_MAX_ORDER_SIZE = 5
+REASON_MAX_POSITION = 6
+REASON_MAX_ORDER_RATE = 7
+REASON_MAX_LOSS = 8  # kill switch after the loss limit
+REASON_TOO_LATE = 9  # the order was filled or cancelled before the request arrived
+REASON_UNKNOWN_ORDER = 10
+REASON_CAPACITY = 11  # the core's table of orders, requests or levels is full
+REASON_SELF_MATCH = 12  # an own order would have met this one (cancel oldest)
+REASON_BOOK_CLEARED = 13  # the exchange dropped all resting orders
+REASON_INVALID = 14  # size below one lot, or price off the range of the tape
+REASON_PROTECTION = 15  # remainder of a market order beyond its protection price
+REASON_END_OF_DATA = 16
+
+# --- liquidity of a fill (FIX tag 851)
+LIQUIDITY_NONE = 0
+LIQUIDITY_MAKER = 1
+LIQUIDITY_TAKER = 2
+
+
+def names(prefix: str) -> dict[int, str]:
+    """Lower-case names of one family: `names("PHASE_")` -> {0: "snapshot", 1: "pre_open", ...}."""
+    family = {value: name.removeprefix(prefix).lower() for name, value in globals().items() if name.startswith(prefix)}
+    family.pop(PHASE_MASK, None) if prefix == "PHASE_" else None
+    return family

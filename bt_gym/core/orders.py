@@ -1,0 +1,168 @@
+"""The records of one account: own orders, requests in flight, execution reports, models and limits.
+
+An account is one strategy on one instrument: a cursor over the tape at exchange time and its orders, not a book.
+"""
+
+import numpy as np
+
+from bt_gym.core.positions import position_dtype
+
+MAX_ORDERS = 64
+"""Own orders of an account that can be live or in flight at once; a further one is rejected (`REASON_CAPACITY`)."""
+
+MAX_REQUESTS = 128
+"""Own requests that can travel to the exchange at once; two are kept for the kill switch and the order that follows."""
+
+MAX_TAKEN = 64
+"""Places whose liquidity an account has taken and that still stand on the tape."""
+
+order_dtype = np.dtype(
+    [
+        ("order_id", "<i8"),  # 1, 2, 3, ... in the order of submission
+        ("rank", "<i8"),  # order of arrival at the exchange among own orders
+        ("price", "<i4"),  # limit in ticks; of a market order its protection price
+        ("size", "<i4"),  # lots ordered in total
+        ("filled", "<i4"),  # lots filled at the exchange
+        ("leaves", "<i4"),  # lots working at the exchange
+        ("known_leaves", "<i4"),  # lots working as the strategy knows
+        ("most_leaves", "<i4"),  # most lots that may still fill as it knows, modifies under way included
+        ("known_size", "<i4"),  # lots ordered in total: as sent, or as the last modify reported has it
+        ("known_price", "<i4"),  # limit in ticks likewise; 0 of a market order before its protection price is reported
+        ("ahead", "<i4"),  # displayed lots before it in the queue; see `ahead_known`
+        ("priority", "<i4"),  # tape record at its arrival: a record's priority below it is ahead
+        ("trade_ahead", "<i4"),  # lots of the trade under way that went to orders ahead
+        ("side", "i1"),  # enums.BUY, SELL
+        ("order_type", "i1"),  # enums.ORDER_*
+        ("time_in_force", "i1"),  # enums.TIF_*
+        ("status", "i1"),  # enums.STATUS_*
+        ("ahead_known", "i1"),  # 0 while no ladder window has shown its level: `ahead` is then minus what is behind
+        ("behind_hit", "i1"),  # the trade under way filled an order behind it
+        ("acknowledged", "i1"),  # the strategy knows that it has arrived
+        ("requests", "i2"),  # on their way for it; its slot is kept until they have arrived
+        ("unanswered", "i2"),  # cancels and modifies whose outcome the strategy doesn't know yet
+    ],
+    align=True,
+)
+
+REQUEST_NEW = 0
+REQUEST_CANCEL = 1
+REQUEST_MODIFY = 2
+REQUEST_CANCEL_ALL = 3  # the kill switch: one request, whatever the number of orders
+
+request_dtype = np.dtype(
+    [
+        ("ts_exchange", "<i8"),  # ns, arrival
+        ("order_id", "<i8"),
+        ("slot", "<i4"),  # of the order in the account; -1 for all orders
+        ("kind", "<i4"),  # REQUEST_*
+        ("price", "<i4"),  # ticks, of a modify
+        ("size", "<i4"),  # new total lots, of a modify
+    ],
+    align=True,
+)
+
+report_dtype = np.dtype(
+    [
+        ("ts_exchange", "<i8"),  # ns, when it happened at the exchange
+        ("ts_known", "<i8"),  # ns, when the strategy may know it: ts_exchange + response latency
+        ("order_id", "<i8"),  # 1, 2, 3, ... in the order of submission, per account
+        ("fee", "<i8"),  # 1e-6 of the currency, this fill
+        ("event", "<i4"),  # tape event in which (maker) or after which (taker, others) it happened; -1 before the first
+        ("price", "<i4"),  # ticks: fill price, else the order's limit
+        ("size", "<i4"),  # lots of this fill, else 0
+        ("leaves", "<i4"),  # lots still working
+        ("side", "<i2"),  # enums.BUY, SELL; two bytes each, so that no padding is left to differ between equal reports
+        ("exec_type", "<i2"),  # enums.EXEC_*
+        ("reason", "<i2"),  # enums.REASON_*
+        ("liquidity", "<i2"),  # enums.LIQUIDITY_*
+    ],
+    align=True,
+)
+"""One execution report. A run's list of them tells all about its orders: fills, positions and metrics follow."""
+
+taken_dtype = np.dtype(
+    [
+        ("tick", "<i4"),
+        ("lots", "<i4"),  # taken and still displayed on the tape; 0 = entry is free
+        ("old", "<i4"),  # displayed lots with priority below `priority` (whole level), or of the order
+        ("priority", "<i4"),
+        ("side", "i1"),
+        ("is_order", "i1"),  # 1: the order placed by record `priority`; 0: everything at the level older than it
+    ],
+    align=True,
+)
+
+models_dtype = np.dtype(
+    [
+        ("entry_latency", "<i8"),  # ns from a strategy's decision to the exchange
+        ("response_latency", "<i8"),  # ns back
+        ("tick_value", "<i8"),  # 1e-6 of the currency per tick and lot
+        ("maker_fee", "<i8"),  # 1e-6 of the currency per lot; negative is a rebate
+        ("taker_fee", "<i8"),
+        ("protection", "<i8"),  # ticks beyond the best price that a market order may reach
+        ("fill_on_cross", "<i8"),  # 1: an opposite add at or through an own order's price fills it
+        ("max_position", "<i8"),  # lots, working orders included; -1 no limit
+        ("max_order_size", "<i8"),  # lots; -1 no limit
+        ("max_orders_per_second", "<i8"),  # orders and modifies in one clock second; -1 no limit
+        ("max_loss", "<i8"),  # 1e-6 of the currency; -1 no limit
+    ],
+    align=True,
+)
+
+account_dtype = np.dtype(
+    [
+        ("event", "<i8"),  # events that have happened at the exchange: the next one to match
+        ("orders_sent", "<i8"),  # last order id
+        ("arrivals", "<i8"),  # last rank
+        ("last_arrival", "<i8"),  # ns: no request overtakes an earlier one
+        ("last_known", "<i8"),  # ns: nor does a report
+        ("reports_written", "<i8"),  # into the log
+        ("reports_known", "<i8"),  # delivered from the log
+        ("reports_kept", "<i8"),  # first one that the log must still hold: 0 keeps all of a run
+        ("rate_second", "<i8"),  # clock second of the last order
+        ("rate_count", "<i8"),  # orders and modifies sent in it
+        ("killed", "<i8"),  # 1 after the loss limit
+        ("first_request", "<i8"),  # ring position of the oldest request
+        ("requests_live", "<i8"),
+        ("resting", "<i4"),  # orders with STATUS_WORKING
+        ("takens", "<i4"),  # entries of `taken` in use
+        ("bid_high", "<i4"),  # best own bid, smallest int32 without one
+        ("bid_low", "<i4"),
+        ("ask_low", "<i4"),  # best own ask, largest int32 without one
+        ("ask_high", "<i4"),
+        ("trade_side", "<i4"),  # resting side of the trade under way, -1 without one
+        ("trade_tick", "<i4"),
+        ("trade_volume", "<i4"),  # what is left of it for the level
+        ("position", position_dtype),  # at the exchange
+        ("known_position", position_dtype),  # as reported
+        ("models", models_dtype),
+        ("orders", order_dtype, (MAX_ORDERS,)),
+        ("requests", request_dtype, (MAX_REQUESTS,)),
+        ("taken", taken_dtype, (MAX_TAKEN,)),
+    ],
+    align=True,
+)
+
+
+def new_account(models: np.ndarray) -> np.ndarray:
+    """An account without orders, shape (1,). `models`: one record of `models_dtype`."""
+    account = np.zeros(1, account_dtype)
+    account["models"] = models
+    account["trade_side"] = -1
+    bounds = np.iinfo(np.int32)
+    account["bid_high"] = account["ask_high"] = bounds.min
+    account["ask_low"] = account["bid_low"] = bounds.max
+    return account
+
+
+def new_models(**values: int) -> np.ndarray:
+    """Models and limits, shape (1,): no latency, no fees, no limits unless given. See `models_dtype`."""
+    models = np.zeros(1, models_dtype)
+    models["protection"] = 20
+    models["fill_on_cross"] = 1
+    models["tick_value"] = 1_000_000
+    for name in ("max_position", "max_order_size", "max_orders_per_second", "max_loss"):
+        models[name] = -1
+    for name, value in values.items():
+        models[name] = value
+    return models

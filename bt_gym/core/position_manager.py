@@ -1,0 +1,93 @@
+"""PositionManager: the position of one account as reported, and what its loss limit does."""
+
+import numpy as np
+
+from bt_gym._jit import njit
+from bt_gym.core import enums
+from bt_gym.core.execution import book_fill, flatten, kill
+from bt_gym.core.market import mid2, received_at
+from bt_gym.core.risk import find_loss, loss_reached
+
+
+@njit
+def _book_fill(accounts, log, row):
+    book_fill(accounts[0], log[row])
+
+
+@njit
+def _next_action(accounts, markets, events, until):
+    account = accounts[0]
+    extra_delay = markets[0]["extra_delay"]
+    first = markets[0]["event"]
+    if not account["killed"]:
+        number = find_loss(account, events, first, until, extra_delay)
+        return received_at(events[number], extra_delay) if number >= 0 else until
+    if account["known_position"]["size"] == 0:
+        return until
+    for order in account["orders"]:
+        if order["status"] != enums.STATUS_FREE:  # its report comes first
+            return until
+    for number in range(first, events.shape[0]):  # the next valid book is the next chance to go home
+        ts = received_at(events[number], extra_delay)
+        if ts >= until or mid2(events[number]) != enums.NO_TICK:
+            return min(ts, until)
+    return until
+
+
+@njit
+def _enforce(accounts, markets, ts, may_flatten):
+    """Returns whether the position was sent home."""
+    account = accounts[0]
+    if loss_reached(account, np.int64(markets[0]["mark2"])):
+        kill(account, ts)
+    if not account["killed"] or not may_flatten or markets[0]["mark_is_stale"]:
+        return False
+    sent = account["orders_sent"]
+    flatten(account, ts)
+    return account["orders_sent"] > sent
+
+
+class PositionManager:
+    """A thin class over the kernels; order limits are checked where an order is sent (`bt_gym.core.risk.refuse`).
+
+    Args:
+        account: (1,) of `orders.account_dtype`, shared with its ExecutionEngine.
+        market: (1,) of `market.market_dtype`, which has the mark.
+    """
+
+    def __init__(self, account: np.ndarray, market: np.ndarray) -> None:
+        self.account = account
+        self.market = market
+        self.limits_loss = bool(account["models"]["max_loss"][0] >= 0)
+        """Whether a loss can stop trading."""
+        self._received = market["event"]
+        self._flattened = -1  # events received when the position was last sent home
+
+    def process_fill(self, reports: np.ndarray, row: int = 0) -> None:
+        """Books a reported fill: a row of an array of `orders.report_dtype`."""
+        _book_fill(self.account, reports, row)
+
+    @property
+    def position(self) -> np.ndarray:
+        """A record of `positions.position_dtype`: the position as reported."""
+        return self.account["known_position"][0]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the loss limit was reached."""
+        return bool(self.account["killed"][0])
+
+    def next_action(self, events: np.ndarray, until: int) -> int:
+        """When the loss limit has something to do if nothing but the market changes, at most `until` (ns)."""
+        return _next_action(self.account, self.market, events, until) if self.limits_loss else until
+
+    def enforce(self, ts: int) -> None:
+        """Stops trading at `ts` (ns) when the loss limit is reached: cancels everything, then sends the position home.
+
+        It is sent while the book as received can take it, and once per event received: a halt, or a market that the
+        order's protection price doesn't reach, must not be answered without end.
+        """
+        if self.limits_loss:
+            received = int(self._received[0])
+            if _enforce(self.account, self.market, ts, received > self._flattened):
+                self._flattened = received

@@ -1,0 +1,1 @@
+"""Market data: DBN files in, tapes out, and an exchange that makes its own data."""

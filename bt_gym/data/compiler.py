@@ -1,0 +1,779 @@
+"""Compiles MBO records into a tape: everything venue-specific is resolved here, once.
+
+A match group becomes one event, whose records are put into a fixed order: self-match cancels, then each trade with its
+fills, then the other changes of the book. So a replay needs no order ids and no special cases. Rules and their sources:
+`docs/compiler.md`; layout of the result: `bt_gym.core.tape`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from bt_gym._jit import njit
+from bt_gym.core import enums
+from bt_gym.core.tape import (
+    BLOCK_DRIFT_TICKS,
+    BLOCK_EVENTS,
+    GONE_BIT,
+    LADDER_TICKS,
+    MAX_TICK,
+    SIDE_BIT,
+    TICK_SHIFT,
+    block_dtype,
+    event_dtype,
+    record_dtype,
+)
+from bt_gym.data import book as l3
+from bt_gym.data import dbn
+from bt_gym.errors import CapacityError, CorruptFileError, SchemaError, TickError
+
+COMPILER_VERSION = 2
+"""Part of a tape's key: a change of any rule makes old tapes stale."""
+
+COUNTERS = (
+    "adds",
+    "cancels",
+    "modifies",
+    "clears",
+    "snapshots",
+    "trades",
+    "volume",  # lots, all trades
+    "fills",
+    "hidden_size",  # lots executed beyond displayed size, or of orders never shown
+    "auctions",
+    "self_match_cancels",  # C without F in the event of a trade
+    "inferred_sides",  # side-N trades in continuous trading whose resting side the quotes tell
+    "crossed_events",  # bid >= ask after the event
+    "unpublished_records",  # of a last group without F_LAST
+    # anomalies from here on
+    "unknown_cancels",
+    "unknown_modifies",  # taken as adds
+    "unknown_fills",
+    "duplicate_adds",  # replace the older order
+    "over_cancels",  # more than the order had
+    "side_changes",
+    "unresolved_fills",  # F of displayed size that no C or M of its event books: counted as hidden
+    "off_tick_orders",  # left out of the book
+    "off_tick_trades",
+    "far_prices",  # beyond MAX_TICK: in the book, not on the tape
+    "invalid_records",  # unknown action, side or size
+    "bad_book_events",  # flagged F_MAYBE_BAD_BOOK
+    "clock_steps_back",  # ts_event or ts_recv before the previous one: held
+    "delays_saturated",
+)
+
+OPEN_EVENT_RECORDS = 1 << 22
+"""No event of a market has this many records; an endless one would have to be kept in memory."""
+
+_FIELDS = [
+    ("count", [(name, "<i8") for name in COUNTERS]),
+    ("source", "<i8"),  # records read
+    ("events", "<i8"),  # published
+    ("records", "<i8"),  # of the tape
+    ("out_events", "<i8"),  # in the output buffers below
+    ("out_records", "<i8"),
+    ("out_blocks", "<i8"),
+    ("out_stretches", "<i8"),
+    ("ts_event", "<i8"),  # of the last event
+    ("ts_recv", "<i8"),
+    ("group_recv", "<i8"),  # largest ts_recv of the event under way
+    ("bid", "<i8"),
+    ("ask", "<i8"),
+    ("bid_size", "<i8"),
+    ("ask_size", "<i8"),
+    ("block_event", "<i8"),  # first event of the block under way
+    ("block_center", "<i8"),  # tick in the middle of its window
+    ("stretch", "<i8"),  # first event since the last trade or snapshot
+    ("stretch_crossed", "<i8"),
+    ("in_snapshot", "<i8"),  # 0 no, 1 yes, _ENDED
+    ("suspect", "<i8"),  # the book is incomplete: a start without snapshot or clear, or a gap
+    ("event_flags", "<i8"),  # of the event under way
+    ("first_off_tick", "<i8"),  # source number + 1
+    ("off_tick_price", "<i8"),
+]
+
+
+def state_dtype(bits: int) -> np.dtype:
+    """What a compiler knows besides the book, and room for 2**bits tape records to hand out.
+
+    The buffers are part of the record: an array handed to every helper would double the time (reference counts).
+    """
+    return np.dtype(
+        [
+            *_FIELDS,
+            ("record_buffer", record_dtype, (1 << bits,)),
+            ("event_buffer", event_dtype, (1 << (bits - 1),)),
+            ("block_buffer", block_dtype, (64,)),
+            ("stretch_buffer", "<i8", (256, 2)),  # first event, one past the last
+        ],
+        align=True,
+    )
+
+
+# marks on an order while its event is compiled
+_FILLED = 1  # an F names it, as the resting order or as an aggressor that rested before
+_MOVED = 2  # an M or A names it
+
+_ENDED = 2  # a snapshot whose file has ended: what comes is another one
+
+# what the kernel tells the shell
+_DONE = 0  # chunk read
+_MORE = 1  # the last group is incomplete: bring more records
+_BUFFERS = 2  # output buffers are full
+_GROW = 3  # the book is full
+_AGGREGATED = 4  # a record is no order (F_TOB or F_MBP)
+
+
+@njit
+def _emit(state, kind: int, side: int, tick: int, size: int, priority: int, gone: bool) -> None:
+    if not -MAX_TICK < tick < MAX_TICK:
+        state["count"]["far_prices"] += 1
+        return
+    record = state["record_buffer"][state["out_records"]]
+    record["key"] = (tick << TICK_SHIFT) | (GONE_BIT if gone else 0) | (side * SIDE_BIT) | kind
+    record["size"] = size
+    record["priority"] = priority
+    state["out_records"] += 1
+    state["records"] += 1
+    if kind <= enums.RECORD_RESTORE or kind == enums.RECORD_CLEAR:
+        state["event_flags"] |= enums.EVENT_BOOK
+
+
+@njit
+def _place(state, book, order_id: int, side: int, tick: int, size: int) -> None:
+    """A new order at the back of its level."""
+    number = state["records"]
+    l3.add(book, order_id, side, tick, size, number)
+    _emit(state, enums.RECORD_ADD, side, tick, size, number, False)
+
+
+@njit
+def _take_away(state, book, slot: int, size: int) -> None:
+    """A `C` of `size` lots. What an `F` of this event already took is not taken from the tape again."""
+    order = book["orders"][slot]
+    size = min(size, order["size"])
+    booked = min(size, order["filled"])
+    order["filled"] -= booked
+    last = size == order["size"]
+    if size > booked:
+        _emit(state, enums.RECORD_DEL, order["side"], order["tick"], booked - size, order["priority"], last)
+    if last:
+        l3.remove(book, slot)
+    else:
+        l3.resize(book, slot, order["size"] - size)
+
+
+@njit
+def _modify(state, book, slot: int, side: int, tick: int, size: int) -> None:
+    """An `M` to `size` > 0 lots at `side` and `tick`."""
+    order = book["orders"][slot]
+    left = order["size"] - order["filled"]
+    if l3.keeps_place(order, side, tick, size, order["filled"]):
+        if size < left:
+            _emit(state, enums.RECORD_DEL, order["side"], order["tick"], size - left, order["priority"], False)
+        l3.resize(book, slot, size)
+    else:
+        old_priority = order["priority"]
+        if left > 0:
+            _emit(state, enums.RECORD_DEL, order["side"], order["tick"], -left, old_priority, True)
+        number = state["records"]
+        previous = old_priority if abs(order["tick"]) < MAX_TICK else number  # no record tells where a far one stood
+        l3.requeue(book, slot, side, tick, size, number)
+        _emit(state, enums.RECORD_ADD, side, tick, size, previous, False)
+    order["filled"] = 0
+
+
+@njit
+def _side(code: int) -> int:
+    return enums.BID if code == dbn.SIDE_BID else enums.ASK if code == dbn.SIDE_ASK else -1
+
+
+@njit
+def _usable(state, message, tick_size: int) -> bool:
+    """Whether an A or M can stand in the book; counts why not."""
+    if message["size"] > 0x7FFFFFFF or _side(message["side"]) < 0 or message["price"] == dbn.UNDEF_PRICE:
+        state["count"]["invalid_records"] += 1
+        return False
+    tick = message["price"] // tick_size
+    if tick * tick_size != message["price"]:
+        if state["first_off_tick"] == 0:
+            state["first_off_tick"] = state["source"] + 1
+            state["off_tick_price"] = message["price"]
+        state["count"]["off_tick_orders"] += 1
+        return False
+    if not -(1 << 31) < tick < 1 << 31:
+        state["count"]["invalid_records"] += 1
+        return False
+    return True
+
+
+@njit
+def _update(state, book, message, tick_size: int) -> None:
+    """One A, C, M or R changes the book and the tape."""
+    action = message["action"]
+    if action == dbn.ACTION_CLEAR:
+        state["count"]["clears"] += 1
+        state["suspect"] = 0
+        l3.clear(book)
+        _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
+        return
+    order_id = np.int64(message["order_id"])
+    slot = l3.find(book, order_id)
+    size = np.int64(message["size"])
+    if action == dbn.ACTION_CANCEL:
+        state["count"]["cancels"] += 1
+        if slot == 0:
+            state["count"]["unknown_cancels"] += 1
+            return
+        if size > book["orders"][slot]["size"]:
+            state["count"]["over_cancels"] += 1
+        _take_away(state, book, slot, size)
+        return
+    if action == dbn.ACTION_ADD:
+        state["count"]["adds"] += 1
+    else:
+        state["count"]["modifies"] += 1
+        if slot == 0:
+            state["count"]["unknown_modifies"] += 1
+    if size == 0:
+        if slot != 0 and action == dbn.ACTION_MODIFY:
+            _take_away(state, book, slot, book["orders"][slot]["size"])
+        else:
+            state["count"]["invalid_records"] += 1
+        return
+    if not _usable(state, message, tick_size):
+        if slot != 0:  # where it stood it stands no more
+            _take_away(state, book, slot, book["orders"][slot]["size"])
+        return
+    side = _side(message["side"])
+    tick = message["price"] // tick_size
+    if slot != 0 and action == dbn.ACTION_ADD:
+        state["count"]["duplicate_adds"] += 1
+        _take_away(state, book, slot, book["orders"][slot]["size"])
+        slot = 0
+    if slot == 0:
+        _place(state, book, order_id, side, tick, size)
+    else:
+        if side != book["orders"][slot]["side"]:
+            state["count"]["side_changes"] += 1
+        _modify(state, book, slot, side, tick, size)
+
+
+@njit
+def _restore(state, book, message, tick_size: int) -> None:
+    """One record of a snapshot."""
+    if not state["in_snapshot"]:
+        state["in_snapshot"] = 1
+        state["count"]["snapshots"] += 1
+        state["group_recv"] = 0
+        state["event_flags"] = 0
+        if message["action"] != dbn.ACTION_CLEAR:  # older files start a snapshot without R
+            l3.clear(book)
+            _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
+    state["group_recv"] = max(state["group_recv"], message["ts_recv"])
+    state["suspect"] = 0
+    if message["action"] == dbn.ACTION_CLEAR:
+        l3.clear(book)
+        _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
+    elif message["action"] == dbn.ACTION_ADD and message["size"] > 0 and _usable(state, message, tick_size):
+        order_id = np.int64(message["order_id"])
+        slot = l3.find(book, order_id)
+        if slot != 0:
+            state["count"]["duplicate_adds"] += 1
+            _take_away(state, book, slot, book["orders"][slot]["size"])
+        side = _side(message["side"])
+        tick = message["price"] // tick_size
+        number = state["records"]
+        l3.add(book, order_id, side, tick, np.int64(message["size"]), number)
+        _emit(state, enums.RECORD_RESTORE, side, tick, np.int64(message["size"]), number, False)
+
+
+@njit
+def group_end(chunk, first: int, final: bool) -> int:
+    """One past the last record of the match group that starts at `first`; -1 when the chunk ends inside it.
+
+    A group ends at F_LAST, and where a snapshot begins. Nasdaq's T, F and C of one execution carry F_LAST each: a group
+    goes on when a T or F is followed by an F or C of the same ts_event and sequence.
+    """
+    n = chunk.shape[0]
+    for i in range(first, n):
+        if chunk[i]["flags"] & dbn.FLAG_SNAPSHOT:
+            return i
+        if not chunk[i]["flags"] & dbn.FLAG_LAST:
+            continue
+        action = chunk[i]["action"]
+        if action != dbn.ACTION_TRADE and action != dbn.ACTION_FILL:
+            return i + 1
+        if i + 1 == n:
+            return n if final else -1
+        following = chunk[i + 1]["action"]
+        if (
+            (following != dbn.ACTION_FILL and following != dbn.ACTION_CANCEL)
+            or chunk[i + 1]["ts_event"] != chunk[i]["ts_event"]
+            or chunk[i + 1]["sequence"] != chunk[i]["sequence"]
+            or chunk[i + 1]["flags"] & dbn.FLAG_SNAPSHOT
+        ):
+            return i + 1
+    return -1
+
+
+@njit
+def _mark(state, book, group) -> bool:
+    """First reading of a group with trades: notes on its orders, and whether it is an auction."""
+    stamp = np.int32(state["events"] & 0x7FFFFFFF)
+    unsided = False
+    fill_sides = 0
+    for i in range(group.shape[0]):
+        message = group[i]
+        action = message["action"]
+        if action == dbn.ACTION_TRADE:
+            unsided |= _side(message["side"]) < 0
+        elif action == dbn.ACTION_FILL:
+            fill_sides |= 4 if _side(message["side"]) < 0 else 1 << _side(message["side"])
+        if action == dbn.ACTION_TRADE or action == dbn.ACTION_NONE or action == dbn.ACTION_CLEAR:
+            continue
+        slot = l3.find(book, np.int64(message["order_id"]))
+        if slot == 0:
+            continue
+        order = book["orders"][slot]
+        if order["stamp"] != stamp:
+            order["stamp"] = stamp
+            order["marks"] = 0
+            order["filled"] = 0
+            order["to_book"] = 0
+        if action == dbn.ACTION_FILL:
+            order["marks"] |= _FILLED
+        elif action == dbn.ACTION_CANCEL:
+            order["to_book"] = min(np.int64(order["size"]), order["to_book"] + np.int64(message["size"]))
+        elif action == dbn.ACTION_MODIFY or (action == dbn.ACTION_ADD and message["size"] > 0):
+            # an A under a resting order's id ends the old order
+            order["marks"] |= _MOVED
+            order["to_book"] = order["size"]
+    crossed = state["bid"] != enums.NO_TICK and state["ask"] != enums.NO_TICK and state["bid"] >= state["ask"]
+    return unsided and (fill_sides >= 3 or crossed)
+
+
+@njit
+def _trade(state, message, tick_size: int, auction: bool) -> None:
+    """A `T`: volume that meets the resting side; it changes no level."""
+    size = np.int64(message["size"])
+    state["count"]["trades"] += 1
+    tick = message["price"] // tick_size
+    if size > 0x7FFFFFFF or message["price"] == dbn.UNDEF_PRICE or not -MAX_TICK < tick < MAX_TICK:
+        state["count"]["invalid_records"] += 1
+        return
+    state["count"]["volume"] += size
+    state["event_flags"] |= enums.EVENT_TRADE
+    aggressor = _side(message["side"])
+    kind = enums.RECORD_TRADE
+    resting = 1 - aggressor
+    if tick * tick_size != message["price"]:  # a hidden trade inside the grid meets no displayed level
+        state["count"]["off_tick_trades"] += 1
+        kind = enums.RECORD_TRADE_N
+        resting = max(0, resting) if aggressor >= 0 else 0
+    elif aggressor < 0:
+        resting = 0
+        kind = enums.RECORD_TRADE_N
+        if not auction:
+            if state["bid"] != enums.NO_TICK and tick <= state["bid"]:
+                kind = enums.RECORD_TRADE
+            elif state["ask"] != enums.NO_TICK and tick >= state["ask"]:
+                kind = enums.RECORD_TRADE
+                resting = 1
+            if kind == enums.RECORD_TRADE:
+                state["count"]["inferred_sides"] += 1
+                state["event_flags"] |= enums.EVENT_INFERRED_SIDE
+    _emit(state, kind, resting, tick, size, -1, False)
+
+
+@njit
+def _fill(state, book, message, tick_size: int) -> None:
+    """An `F` of a resting order: its displayed part leaves the level here, the rest is hidden size."""
+    size = np.int64(message["size"])
+    slot = l3.find(book, np.int64(message["order_id"]))
+    if size > 0x7FFFFFFF:
+        state["count"]["invalid_records"] += 1
+        return
+    if slot == 0:
+        state["count"]["unknown_fills"] += 1
+        side = _side(message["side"])
+        if side >= 0 and message["price"] != dbn.UNDEF_PRICE:
+            state["count"]["hidden_size"] += size
+            _emit(state, enums.RECORD_HIDDEN, side, message["price"] // tick_size, size, -1, False)
+        return
+    order = book["orders"][slot]
+    shown = min(size, order["to_book"] - order["filled"])  # else the tape would lose size that the book keeps
+    if shown < min(size, order["size"] - order["filled"]):
+        state["count"]["unresolved_fills"] += 1
+    if shown > 0:
+        order["filled"] += shown
+        gone = order["filled"] == order["size"]
+        _emit(state, enums.RECORD_FILL, order["side"], order["tick"], -shown, order["priority"], gone)
+    if size > shown:
+        state["count"]["hidden_size"] += size - shown
+        _emit(state, enums.RECORD_HIDDEN, order["side"], order["tick"], size - shown, order["priority"], False)
+
+
+@njit
+def _compile_group(state, book, group, tick_size: int) -> bool:
+    """One match group: book, tape records, flags. False, and nothing done, when a record is no order."""
+    state["event_flags"] = 0
+    state["group_recv"] = 0
+    trades = False
+    flags = 0
+    for i in range(group.shape[0]):
+        state["group_recv"] = max(state["group_recv"], group[i]["ts_recv"])
+        trades |= group[i]["action"] == dbn.ACTION_TRADE or group[i]["action"] == dbn.ACTION_FILL
+        flags |= group[i]["flags"]
+    if flags & (dbn.FLAG_TOB | dbn.FLAG_MBP):
+        return False
+    if flags & dbn.FLAG_MAYBE_BAD_BOOK:
+        state["suspect"] = 1
+        state["count"]["bad_book_events"] += 1
+    auction = False
+    if trades:
+        auction = _mark(state, book, group)
+        if not auction:
+            for i in range(group.shape[0]):
+                if _is_self_match(book, group[i]):
+                    state["count"]["self_match_cancels"] += 1
+                    state["count"]["cancels"] += 1
+                    size = np.int64(group[i]["size"])
+                    slot = l3.find(book, np.int64(group[i]["order_id"]))
+                    if size > book["orders"][slot]["size"]:
+                        state["count"]["over_cancels"] += 1
+                    _take_away(state, book, slot, size)
+                    group[i]["action"] = dbn.ACTION_NONE  # done; the chunk is the compiler's own copy
+        aggressor = np.int64(0)
+        for i in range(group.shape[0]):
+            if group[i]["action"] == dbn.ACTION_TRADE:
+                aggressor = np.int64(group[i]["order_id"])
+                _trade(state, group[i], tick_size, auction)
+            elif group[i]["action"] == dbn.ACTION_FILL:
+                state["count"]["fills"] += 1
+                if np.int64(group[i]["order_id"]) != aggressor:
+                    _fill(state, book, group[i], tick_size)
+    for i in range(group.shape[0]):
+        action = group[i]["action"]
+        if (
+            action == dbn.ACTION_ADD
+            or action == dbn.ACTION_CANCEL
+            or action == dbn.ACTION_MODIFY
+            or action == dbn.ACTION_CLEAR
+        ):
+            _update(state, book, group[i], tick_size)
+        elif action != dbn.ACTION_TRADE and action != dbn.ACTION_FILL and action != dbn.ACTION_NONE:
+            state["count"]["invalid_records"] += 1
+        state["source"] += 1
+    if auction:
+        state["count"]["auctions"] += 1
+        state["event_flags"] |= enums.PHASE_AUCTION
+    return True
+
+
+@njit
+def _is_self_match(book, message) -> bool:
+    """A `C` without `F` beside a trade: the exchange cancelled the order before it matched (self-match prevention)."""
+    if message["action"] != dbn.ACTION_CANCEL:
+        return False
+    slot = l3.find(book, np.int64(message["order_id"]))
+    if slot == 0:
+        return False
+    order = book["orders"][slot]
+    return order["marks"] & (_FILLED | _MOVED) == 0
+
+
+@njit
+def _best(book, side: int) -> tuple[int, int]:
+    """Price and displayed lots of the best level that is on the tape; `NO_TICK` and 0 when there is none."""
+    for i in range(book["levels_live"][side] - 1, -1, -1):
+        level = book["levels"][side, i]
+        key = np.int64(level["key"])
+        if -MAX_TICK < key < MAX_TICK:
+            return key if side == 0 else -key, np.int64(level["size"])
+    return np.int64(enums.NO_TICK), np.int64(0)
+
+
+@njit
+def _publish(state, book, ts_event: int, snapshot: bool) -> None:
+    """Closes the event under way: clocks, best prices, phase, and the next checkpoint when one is due."""
+    ts_recv = state["group_recv"]
+    if snapshot:
+        ts_event = ts_recv  # the orders' own times lie before the session
+    if ts_event < state["ts_event"] or ts_recv < state["ts_recv"]:
+        state["count"]["clock_steps_back"] += 1
+    ts_event = max(ts_event, state["ts_event"])
+    ts_recv = max(ts_recv, max(state["ts_recv"], ts_event))
+    state["ts_event"] = ts_event
+    state["ts_recv"] = ts_recv
+    flags = state["event_flags"]
+    delay = ts_recv - ts_event
+    if delay > 0xFFFFFFFF:
+        delay = 0xFFFFFFFF
+        flags |= enums.EVENT_DELAY_SATURATED
+        state["count"]["delays_saturated"] += 1
+
+    bid, bid_size = _best(book, 0)
+    ask, ask_size = _best(book, 1)
+    if bid != state["bid"] or ask != state["ask"] or bid_size != state["bid_size"] or ask_size != state["ask_size"]:
+        flags |= enums.EVENT_QUOTE
+    state["bid"] = bid
+    state["ask"] = ask
+    state["bid_size"] = bid_size
+    state["ask_size"] = ask_size
+    crossed = bid != enums.NO_TICK and ask != enums.NO_TICK and bid >= ask
+    state["count"]["crossed_events"] += crossed
+
+    number = state["events"]
+    auction = flags & enums.PHASE_MASK == enums.PHASE_AUCTION
+    if snapshot or flags & enums.EVENT_TRADE:
+        # No exchange leaves a crossed book alone while it matches, and an auction ends a time without matching:
+        # either way nothing could trade since the last trade or snapshot.
+        if auction or state["stretch_crossed"]:
+            stretch = state["stretch_buffer"][state["out_stretches"]]
+            stretch[0] = state["stretch"]
+            stretch[1] = number
+            state["out_stretches"] += 1
+        state["stretch"] = number if crossed else number + 1
+        state["stretch_crossed"] = 0
+    if crossed:
+        state["stretch_crossed"] = 1
+    if snapshot:
+        flags |= enums.PHASE_SNAPSHOT
+    elif state["suspect"]:
+        flags = (flags & ~enums.PHASE_MASK) | enums.PHASE_SUSPECT
+    elif not auction:
+        flags |= enums.PHASE_CONTINUOUS
+
+    event = state["event_buffer"][state["out_events"]]
+    event["ts_event"] = ts_event
+    event["delay"] = delay
+    event["end"] = state["records"]
+    event["source"] = state["source"]
+    event["bid"] = bid
+    event["ask"] = ask
+    event["flags"] = flags
+    state["out_events"] += 1
+    state["events"] += 1
+    _checkpoint(state, book)
+
+
+@njit
+def _checkpoint(state, book) -> None:
+    """Starts a new block before the next event when the old one is long or the price has left its middle."""
+    bid, ask = state["bid"], state["ask"]
+    center = state["block_center"]
+    if bid != enums.NO_TICK and ask != enums.NO_TICK:
+        center = (bid + ask) >> 1
+    elif bid != enums.NO_TICK:
+        center = bid
+    elif ask != enums.NO_TICK:
+        center = ask
+    number = state["events"]
+    if number - state["block_event"] < BLOCK_EVENTS and abs(center - state["block_center"]) <= BLOCK_DRIFT_TICKS:
+        return
+    base = center - LADDER_TICKS // 2
+    block = state["block_buffer"][state["out_blocks"]]
+    block["event"] = number
+    block["base"] = base
+    block["ladder"][:] = 0
+    for side in range(2):
+        for i in range(book["levels_live"][side] - 1, -1, -1):
+            level = book["levels"][side, i]
+            offset = (level["key"] if side == 0 else -level["key"]) - base
+            if 0 <= offset < LADDER_TICKS:
+                block["ladder"][side, offset] = level["size"]
+    state["out_blocks"] += 1
+    state["block_event"] = number
+    state["block_center"] = center
+
+
+@njit
+def compile_chunk(state, book, chunk, first: int, final: bool, tick_size: int) -> tuple[int, int]:
+    """Compiles records `first:` of a chunk into the buffers; returns (why it stopped, first record not read)."""
+    n = chunk.shape[0]
+    position = first
+    while position < n:
+        if l3.is_full(book):
+            return _GROW, position
+        if (
+            state["out_records"] + 4 > state["record_buffer"].shape[0]
+            or state["out_events"] + 2 > state["event_buffer"].shape[0]
+            or state["out_blocks"] + 2 > state["block_buffer"].shape[0]
+            or state["out_stretches"] + 2 > state["stretch_buffer"].shape[0]
+        ):
+            return _BUFFERS, position
+        message = chunk[position]
+        if message["flags"] & dbn.FLAG_SNAPSHOT and state["in_snapshot"] != _ENDED:
+            if message["flags"] & (dbn.FLAG_TOB | dbn.FLAG_MBP):
+                return _AGGREGATED, position
+            _restore(state, book, message, tick_size)
+            state["source"] += 1
+            position += 1
+            continue
+        if state["in_snapshot"]:
+            state["in_snapshot"] = 0
+            _publish(state, book, 0, True)
+            continue
+        end = group_end(chunk, position, final)
+        if end < 0:
+            return _MORE, position
+        # an A, C or M emits at most two records, an F two; each may bring one new order
+        if state["out_records"] + 2 * (end - position) + 2 > state["record_buffer"].shape[0]:
+            return _BUFFERS, position
+        if (
+            book["orders_live"] + (end - position) >= book["orders"].shape[0]
+            or book["levels_live"][0] + (end - position) > book["levels"].shape[1]
+            or book["levels_live"][1] + (end - position) > book["levels"].shape[1]
+        ):
+            return _GROW, position
+        if not _compile_group(state, book, chunk[position:end], tick_size):
+            return _AGGREGATED, position
+        _publish(state, book, chunk[position]["ts_event"], False)
+        position = end
+    if final and state["in_snapshot"]:
+        state["in_snapshot"] = 0
+        _publish(state, book, 0, True)
+    return _DONE, position
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a tape, in order: what `Compiler.feed` has finished."""
+
+    records: np.ndarray
+    events: np.ndarray
+    blocks: np.ndarray
+
+
+class Compiler:
+    """Compiles the MBO records of one instrument, chunk by chunk, in bounded memory.
+
+    Call `begin_file` before each file, feed its chunks, and `finish` after the last one; `feed` and `finish` yield
+    `Piece`s, whose arrays are valid until the next one.
+    Afterwards `stretches` holds the pre-open stretches (first event, one past the last) whose phase the caller sets
+    with `label_phases`: a stretch is only known when it ends, and may lie in pieces handed out long before.
+
+    Args:
+        tick_size: in 1e-9 of the currency.
+
+    Raises:
+        CorruptFileError: an event doesn't end.
+        SchemaError: a record is a top of book or an aggregated level instead of an order.
+        TickError: the tick size isn't positive, or prices of orders don't lie on its grid (one in 10,000 is counted
+            and left out).
+        CapacityError: the tape would exceed 2**31 records.
+    """
+
+    def __init__(self, tick_size: int, buffer_bits: int = 16) -> None:
+        if tick_size <= 0:
+            raise TickError(f"tick size {tick_size}: must be above 0, in 1e-9 of the currency (0.25 is 250000000)")
+        self.tick_size = tick_size
+        self.state = np.zeros(1, state_dtype(buffer_bits))
+        self.state["block_event"] = -BLOCK_EVENTS
+        self.state["bid"] = self.state["ask"] = enums.NO_TICK
+        self.state["suspect"] = 1  # until a snapshot or clear tells the whole book
+        self.book = l3.empty()
+        self.stretches: list[tuple[int, int]] = []
+        self._rest = np.empty(0, dbn.mbo_dtype)
+
+    def begin_file(self) -> None:
+        """The next chunk is the first of a file: a snapshot there is a new one, even right after another."""
+        if self.state["in_snapshot"][0]:
+            self.state["in_snapshot"] = _ENDED
+
+    def feed(self, chunk: np.ndarray) -> Iterator[Piece]:
+        """Compiles a chunk (n,) of `dbn.mbo_dtype`; an incomplete last group waits for the next one."""
+        yield from self._run(np.concatenate([self._rest, chunk]), final=False)
+        if len(self._rest) > OPEN_EVENT_RECORDS:
+            raise CorruptFileError(
+                f"record {self.state['source'][0]}: {len(self._rest)} records without F_LAST (flag 128) follow: "
+                "not a market-by-order stream, fetch the file again"
+            )
+
+    def finish(self) -> Iterator[Piece]:
+        """Compiles what waits. A last group without F_LAST is counted, not published."""
+        rest = self._rest
+        yield from self._run(rest, final=True)
+        state = self.state[0]
+        state["count"]["unpublished_records"] += len(self._rest)
+        if state["stretch_crossed"]:
+            self.stretches.append((int(state["stretch"]), int(state["events"])))
+        if state["count"]["off_tick_orders"] * 10_000 > state["source"]:
+            raise TickError(
+                f"record {state['first_off_tick'] - 1}: price {state['off_tick_price'] / 1e9:.9g} is not a multiple of "
+                f"the tick size {self.tick_size / 1e9:.9g} ({state['count']['off_tick_orders']} orders are off): "
+                "give the instrument's right tick size"
+            )
+
+    def _run(self, chunk: np.ndarray, *, final: bool) -> Iterator[Piece]:
+        position = 0
+        while True:
+            why, position = compile_chunk(self.state[0], self.book[0], chunk, position, final, self.tick_size)
+            if why == _AGGREGATED:
+                flags = chunk["flags"][position:]
+                number = int(np.argmax(flags & (dbn.FLAG_TOB | dbn.FLAG_MBP) != 0))
+                raise SchemaError(
+                    f"record {self.state['source'][0] + number} is flagged F_TOB or F_MBP (flags {flags[number]}): "
+                    "the file doesn't hold single orders; queue positions need market-by-order data"
+                )
+            piece = self._flush()
+            if why == _GROW:
+                self.book = l3.grown(self.book)
+            elif why == _BUFFERS and not len(piece.events) and not len(piece.records):
+                self._widen()  # one group is larger than the buffer
+            if len(piece.records) or len(piece.events):
+                yield piece
+            if why in (_DONE, _MORE):
+                self._rest = chunk[position:].copy()
+                return
+
+    def _flush(self) -> Piece:
+        state = self.state[0]
+        if state["records"] > 0x7FFFFFF0:
+            raise CapacityError("a tape holds at most 2**31 records: ingest fewer days or one instrument at a time")
+        piece = Piece(
+            state["record_buffer"][: state["out_records"]],
+            state["event_buffer"][: state["out_events"]],
+            state["block_buffer"][: state["out_blocks"]],
+        )
+        self.stretches += [(int(a), int(b)) for a, b in state["stretch_buffer"][: state["out_stretches"]]]
+        for name in ("out_records", "out_events", "out_blocks", "out_stretches"):
+            state[name] = 0
+        return piece
+
+    def _widen(self) -> None:
+        """Eight times the buffer; only called when it is empty."""
+        old = self.state
+        bits = old["record_buffer"].shape[1].bit_length() - 1 + 3
+        self.state = np.zeros(1, state_dtype(bits))
+        for name, *_ in _FIELDS:
+            self.state[name] = old[name]
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Everything counted so far, by name (`COUNTERS`)."""
+        return {name: int(self.state["count"][name][0]) for name in COUNTERS}
+
+
+def label_phases(events: np.ndarray, stretches: list[tuple[int, int]]) -> None:
+    """Sets the pre-open stretches and `EVENT_PHASE` where the phase changes, in place. events: (E,)."""
+    _label(np.asarray(events), np.array(stretches, np.int64).reshape(-1, 2))
+
+
+@njit
+def _label(events, stretches) -> None:
+    """The same with stretches (S, 2). Compiled, since an expression over all events would need memory for all."""
+    for i in range(stretches.shape[0]):
+        for number in range(stretches[i, 0], stretches[i, 1]):
+            flags = np.int64(events[number]["flags"])
+            if flags & enums.PHASE_MASK == enums.PHASE_CONTINUOUS:
+                events[number]["flags"] = (flags & ~enums.PHASE_MASK) | enums.PHASE_PRE_OPEN
+    previous = -1
+    for number in range(events.shape[0]):
+        flags = np.int64(events[number]["flags"])
+        phase = flags & enums.PHASE_MASK
+        if phase != previous:
+            events[number]["flags"] = flags | enums.EVENT_PHASE
+        previous = phase

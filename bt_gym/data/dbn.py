@@ -1,0 +1,367 @@
+"""Databento Binary Encoding (DBN): market-by-order files, read in bounded memory, and written.
+
+A file is `"DBN"`, a byte of version, the length of the metadata as u32, the metadata, then records, all little-endian;
+a `.dbn.zst` file is the same bytes as a sequence of zstd frames. Metadata is read and written by databento_dbn, the
+vendor's own library; MBO records are the same 56 bytes in the versions 1 to 3, and are viewed in place.
+
+>>> file = open_dbn("ESH4.mbo.dbn.zst")  # doctest: +SKIP
+>>> selection = file.select("ESH4")  # doctest: +SKIP
+>>> sum(len(records) for records in file.chunks(selection))  # doctest: +SKIP
+68792
+"""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import databento_dbn
+import numpy as np
+import zstandard
+
+from bt_gym._jit import njit
+from bt_gym.data import symbology
+from bt_gym.data.files import ByteStream, replace_file
+from bt_gym.data.symbology import EPOCH, NS_PER_DAY, Interval, Selection
+from bt_gym.errors import CorruptFileError, EmptyDataError, FormatError, SchemaError, SymbolError, TruncatedFileError
+
+mbo_dtype = np.dtype(
+    [
+        ("length", "u1"),  # of the record in 4-byte words: 14
+        ("rtype", "u1"),  # RTYPE_MBO
+        ("publisher_id", "<u2"),  # dataset and venue
+        ("instrument_id", "<u4"),  # unique within one UTC day of ts_recv only
+        ("ts_event", "<i8"),  # ns UTC, matching engine clock; -1 undefined
+        ("order_id", "<u8"),
+        ("price", "<i8"),  # 1e-9 of the currency; UNDEF_PRICE undefined
+        ("size", "<u4"),  # lots; cast to int64 before any subtraction
+        ("flags", "u1"),  # FLAG_* bits: mask, never compare
+        ("channel_id", "u1"),
+        ("action", "u1"),  # ACTION_*
+        ("side", "u1"),  # SIDE_*
+        ("ts_recv", "<i8"),  # ns UTC, capture server clock; -1 undefined
+        ("ts_in_delta", "<i4"),  # ns: ts_recv - sending time of the exchange
+        ("sequence", "<u4"),  # of the venue; several records share one
+    ]
+)
+"""56 bytes, packed: `MboMsg` of DBN 1 to 3. The vendor's timestamps are u64; as i64 they have the same bytes and
+numba's mixed arithmetic (u64 - i64 is a float there) stays exact."""
+
+MBO_BYTES = mbo_dtype.itemsize
+RTYPE_MBO = 160
+UNDEF_PRICE = 2**63 - 1
+UNDEF_SIZE = 2**32 - 1
+
+ACTION_ADD = ord("A")  # takes its place at the back of the queue
+ACTION_CANCEL = ord("C")  # `size` leaves the order
+ACTION_MODIFY = ord("M")  # new price and remaining size
+ACTION_CLEAR = ord("R")  # all orders of the instrument are gone
+ACTION_TRADE = ord("T")  # aggressor's side; changes no order
+ACTION_FILL = ord("F")  # the resting order that was hit; changes no order
+ACTION_NONE = ord("N")  # carries flags only
+
+SIDE_BID = ord("B")
+SIDE_ASK = ord("A")
+SIDE_NONE = ord("N")
+
+FLAG_LAST = 128  # last record of the instrument's event: the book may be read
+FLAG_TOB = 64  # a top of book, not an order
+FLAG_SNAPSHOT = 32  # book state that is being restored, not activity
+FLAG_MBP = 16  # an aggregated level, not an order
+FLAG_BAD_TS_RECV = 8
+FLAG_MAYBE_BAD_BOOK = 4  # unrecoverable gap: suspect until the next clear
+
+VERSIONS = range(1, 4)
+DBZ_MAGIC = b"DBZ"  # at byte 8: the skippable zstd frame that the legacy format starts with
+MAX_METADATA_BYTES = 1 << 30
+MAX_RECORD_BYTES = 255 * 4  # the length of any record is one byte, in words
+FRAME_RECORDS = 1 << 20  # of one zstd frame that is written
+KNOWN_RTYPES = np.isin(np.arange(256), [int(rtype) for rtype in databento_dbn.RType.variants()])
+
+
+@dataclass(frozen=True)
+class DbnFile:
+    """A DBN file whose metadata has been read; records are read by `chunks`, as often as wanted."""
+
+    path: Path
+    version: int
+    dataset: str
+    schema: str | None  # None: may hold several (live recordings)
+    start: int  # ns UTC, of the request
+    symbols: dict[str, tuple[Interval, ...]]  # days and ids of each symbol; empty when the metadata maps none
+    ts_out: bool  # 8 more bytes after each record: the time the gateway sent it
+    header_bytes: int  # up to the first record, uncompressed
+    skipped: Counter[str] = field(default_factory=Counter, compare=False)
+    """Records of other schemas by name, as met by the latest pass of `chunks`."""
+
+    def select(self, symbol: str | None = None) -> Selection:
+        """Choose the instrument to read by symbol or id; None when there is only one.
+
+        A file whose metadata maps no symbols (a live recording) is read once to see which ids it holds.
+
+        Raises:
+            SymbolError: it isn't in the file, or there are several to choose from.
+        """
+        symbols = self.symbols
+        if not symbols:
+            ids = {int(number) for records in self.chunks() for number in np.unique(records["instrument_id"])}
+            symbols = symbology.unmapped(sorted(ids))
+        return symbology.select(self.path, symbols, symbol)
+
+    def chunks(self, selection: Selection | None = None, *, max_records: int = 1 << 15) -> Iterator[np.ndarray]:
+        """MBO records in file order, as arrays of 1 to `max_records` of `mbo_dtype`; results don't depend on the cuts.
+
+        Plain files carry no checksum: a cut at the end of a record can't be seen. A cut or damage inside a zstd frame
+        always is, but when the reader gets there: what was yielded before must not be published.
+
+        Args:
+            selection: only the records of this instrument; None for all.
+            max_records: bounds the memory, 56 bytes each.
+
+        Raises:
+            EmptyDataError: there is no such record.
+            SymbolError: several venues publish the selected instrument; an order book is of one.
+            TruncatedFileError: the file ends inside a frame or a record.
+            CorruptFileError: a checksum or a record's header is wrong.
+        """
+        found = 0
+        publishers: set[int] = set()
+        for records in self._chunks(max_records):
+            if selection is not None:
+                mask = selection.mask(records)
+                records = records if mask.all() else records[mask]
+                if len(records):
+                    publishers |= {int(records["publisher_id"].min()), int(records["publisher_id"].max())}
+                if len(publishers) > 1:
+                    raise SymbolError(
+                        f"{self.path}: {selection.symbol} comes from publishers {sorted(publishers)}, each with its "
+                        "own book: use a file of one venue's dataset"
+                    )
+            if len(records):
+                found += len(records)
+                yield records
+        if not found:
+            wanted = f"MBO record of {selection.symbol} {_describe(selection)}" if selection else "MBO record"
+            others = ", ".join(f"{count} {name}" for name, count in self.skipped.items())
+            raise EmptyDataError(
+                f"{self.path}: holds no {wanted}{f', only {others}' if others else ''}: "
+                "request the days and the symbol again"
+            )
+
+    def _chunks(self, max_records: int) -> Iterator[np.ndarray]:
+        """All MBO records."""
+        self.skipped.clear()
+        words = MBO_BYTES // 4 + 2 * self.ts_out
+        capacity = 4 * words * max(max_records, -(-MAX_RECORD_BYTES // MBO_BYTES))  # any record fits
+        offset, number = self.header_bytes, 0  # of the first record in the buffer
+        rest = np.empty(0, np.uint8)  # of the previous buffer: an incomplete record
+        filled = capacity
+        with ByteStream(self.path) as stream:
+            stream.fill(memoryview(bytearray(self.header_bytes)))
+            while filled == capacity:
+                buffer = np.empty(capacity, np.uint8)
+                buffer[: len(rest)] = rest
+                filled = len(rest) + stream.fill(buffer.data[len(rest) :])
+                kept, used, seen, bad = self._pack(buffer[:filled], words)
+                records = buffer[:kept].view(mbo_dtype)
+                for first in range(0, len(records), max_records):
+                    yield records[first : first + max_records]
+                offset, number, rest = offset + used, number + seen, buffer[used:filled].copy()
+                if bad:
+                    raise CorruptFileError(
+                        f"{self.path}: record {number} (byte {offset:,}) has length {rest[0]} and rtype {rest[1]}, "
+                        f"an MBO record has {words} and {RTYPE_MBO}: fetch the file again"
+                    )
+        if len(rest):
+            raise TruncatedFileError(
+                f"{self.path}: ends inside record {number} (byte {offset:,}, {len(rest)} bytes of it): "
+                "fetch the file again"
+            )
+
+    def _pack(self, buffer: np.ndarray, words: int) -> tuple[int, int, int, bool]:
+        """Bring the MBO records of a buffer to its front, as `_pack_mbo` does; almost always they are all there is."""
+        if not self.ts_out and len(buffer) % MBO_BYTES == 0:
+            records = buffer.view(mbo_dtype)
+            if np.all((records["length"] == words) & (records["rtype"] == RTYPE_MBO)):
+                return len(buffer), len(buffer), len(records), False
+        skipped = np.zeros(256, np.int64)
+        result = _pack_mbo(buffer, words, KNOWN_RTYPES, skipped)
+        for rtype in np.flatnonzero(skipped):
+            self.skipped[databento_dbn.RType.from_int(int(rtype)).name.lower()] += int(skipped[rtype])
+        return result
+
+
+@njit
+def _pack_mbo(buffer, words, known, skipped):
+    """Move the MBO records of a mixed buffer to its front and count the others in `skipped[rtype]`.
+
+    Returns:
+        (bytes of MBO records, bytes read, records read, whether the record after these is impossible).
+    """
+    kept, used, seen = 0, 0, 0
+    while used + 1 < len(buffer):
+        size, rtype = 4 * int(buffer[used]), int(buffer[used + 1])
+        if size < 16 or not known[rtype] or (rtype == RTYPE_MBO and size != 4 * words):
+            return kept, used, seen, True
+        if used + size > len(buffer):
+            break
+        if rtype == RTYPE_MBO:
+            for i in range(MBO_BYTES):
+                buffer[kept + i] = buffer[used + i]
+            buffer[kept] = MBO_BYTES // 4
+            kept += MBO_BYTES
+        else:
+            skipped[rtype] += 1
+        used += size
+        seen += 1
+    return kept, used, seen, False
+
+
+def open_dbn(path: Path | str, schema: str | None = "mbo") -> DbnFile:
+    """Read and check the metadata of a `.dbn` or `.dbn.zst` file; the content decides, not the name.
+
+    Args:
+        path: of the file.
+        schema: the one needed; files that may hold several pass. None for any.
+
+    Raises:
+        DataError: the file can't be read.
+        FormatError: it isn't DBN, is a legacy DBZ, or of an unknown version.
+        SchemaError: it holds another schema.
+        TruncatedFileError, CorruptFileError: it ends in the metadata, or these make no sense.
+    """
+    path = Path(path)
+    with ByteStream(path) as stream:
+        if stream.magic[8:11] == DBZ_MAGIC:
+            raise FormatError(
+                f"{path}: is legacy DBZ: convert it with Databento's command line tool, "
+                f"`dbn {path.name} --output {path.stem}.dbn.zst`, or request it again"
+            )
+        head = _read(stream, 8)
+        if head[:3] != b"DBN":
+            raise FormatError(f"{path}: isn't DBN (starts with {bytes(head[:8])!r}): give a .dbn or .dbn.zst file")
+        version, size = head[3] if len(head) > 3 else 1, int.from_bytes(head[4:], "little")
+        if version not in VERSIONS:
+            raise FormatError(f"{path}: is DBN version {version}, 1 to 3 can be read: request it in version 3")
+        if size > MAX_METADATA_BYTES:
+            raise CorruptFileError(f"{path}: claims {size:,} bytes of metadata: fetch the file again")
+        body = _read(stream, size)
+        if len(head) < 8 or len(body) < size:
+            raise TruncatedFileError(f"{path}: ends at byte {len(head) + len(body)} in its metadata: fetch it again")
+    try:
+        metadata = databento_dbn.Metadata.decode(bytes(head + body))
+    except (databento_dbn.DBNError, ValueError, OverflowError) as error:
+        raise CorruptFileError(f"{path}: its metadata can't be decoded ({error}): fetch the file again") from None
+    held = None if metadata.schema is None else str(metadata.schema)
+    if None not in (schema, held) and schema != held:
+        raise SchemaError(f"{path}: holds schema {held}, {schema} is needed: request the data with schema {schema}")
+    return DbnFile(
+        path=path,
+        version=version,
+        dataset=metadata.dataset,
+        schema=held,
+        start=metadata.start,
+        symbols=symbology.read_mappings(path, metadata),
+        ts_out=metadata.ts_out,
+        header_bytes=8 + size,
+    )
+
+
+def _read(stream: ByteStream, count: int) -> bytearray:
+    """Up to `count` bytes, without trusting it: memory grows with what the file really holds."""
+    data = bytearray()
+    while len(data) < count:
+        block = bytearray(min(count - len(data), 1 << 20))
+        filled = stream.fill(memoryview(block))
+        data += block[:filled]
+        if filled < len(block):
+            break
+    return data
+
+
+def _describe(selection: Selection) -> str:
+    spans = [f"id {span.instrument_id} from {span.start} until {span.end}" for span in selection.intervals]
+    return f"({'; '.join(spans[:3])}{'; ...' if len(spans) > 3 else ''})"
+
+
+def mbo_records(count: int, **columns: np.ndarray | int) -> np.ndarray:
+    """New MBO records: zeros with the header filled in and the given columns set.
+
+    >>> mbo_records(2, action=ACTION_ADD, size=[1, 5])["size"]
+    array([1, 5], dtype=uint32)
+    """
+    records = np.zeros(count, mbo_dtype)
+    records["length"] = MBO_BYTES // 4
+    records["rtype"] = RTYPE_MBO
+    for name, values in columns.items():
+        records[name] = values
+    return records
+
+
+def write_mbo(
+    path: Path | str,
+    records: np.ndarray,
+    *,
+    symbol: str,
+    instrument_id: int,
+    dataset: str = "GLBX.MDP3",
+    version: int = 3,
+) -> None:
+    """Write MBO records as a DBN file, compressed when the name ends in `.zst`; it appears whole or not at all.
+
+    Args:
+        path: `*.dbn` or `*.dbn.zst` (one zstd frame of metadata, then frames of records, all with checksums).
+        records: (R,) of `mbo_dtype`, in the order of ts_recv.
+        symbol: raw symbol that the metadata maps to `instrument_id` on the days from the first to the last ts_recv.
+        instrument_id: number of the instrument.
+        dataset: Databento's dataset code.
+        version: of DBN, 1 to 3.
+
+    Raises:
+        ValueError: `records` isn't an array of MBO records.
+    """
+    if records.dtype != mbo_dtype or records.ndim != 1:
+        raise ValueError(f"records must be one-dimensional mbo_dtype, not {records.dtype} {records.shape}")
+    if np.any(records["length"] != MBO_BYTES // 4) or np.any(records["rtype"] != RTYPE_MBO):
+        raise ValueError(f"records must have length {MBO_BYTES // 4} and rtype {RTYPE_MBO}: see mbo_records")
+    records = np.ascontiguousarray(records)
+    path = Path(path)
+    header = _encode_metadata(records, symbol, instrument_id, dataset, version)
+    with replace_file(path) as file:
+        if path.suffix != ".zst":
+            file.write(header)
+            file.write(records.view(np.uint8).data)
+            return
+        compressor = zstandard.ZstdCompressor(write_checksum=True)
+        file.write(compressor.compress(header))
+        for first in range(0, len(records), FRAME_RECORDS):
+            file.write(compressor.compress(records[first : first + FRAME_RECORDS].view(np.uint8).data))
+
+
+def _encode_metadata(records: np.ndarray, symbol: str, instrument_id: int, dataset: str, version: int) -> bytes:
+    """Metadata of one symbol over the time range of the records."""
+    first, last = (int(records["ts_recv"][0]), int(records["ts_recv"][-1])) if len(records) else (0, 0)
+    interval = SimpleNamespace(
+        start_date=EPOCH + dt.timedelta(days=first // NS_PER_DAY),
+        end_date=EPOCH + dt.timedelta(days=last // NS_PER_DAY + 1),
+        symbol=str(instrument_id),
+    )
+    metadata = databento_dbn.Metadata(
+        dataset=dataset,
+        start=first,
+        end=last + 1,
+        stype_in=databento_dbn.SType("raw_symbol"),
+        stype_out=databento_dbn.SType("instrument_id"),
+        schema=databento_dbn.Schema("mbo"),
+        symbols=[symbol],
+        partial=[],
+        not_found=[],
+        mappings=[SimpleNamespace(raw_symbol=symbol, intervals=[interval])],
+        version=version,
+    )
+    try:
+        return metadata.encode()
+    except databento_dbn.DBNError as error:
+        raise ValueError(f"symbol {symbol!r} or dataset {dataset!r}: {error}") from None

@@ -1,0 +1,204 @@
+"""What is in a market-by-order file, and whether its book is right: `bt-gym validate`.
+
+Needs no facts of the instrument: the price grid is inferred from the orders, and the result says so.
+"""
+
+from decimal import Decimal, InvalidOperation
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+
+from bt_gym._jit import njit
+from bt_gym.data import dbn
+from bt_gym.data.audit import Audit
+from bt_gym.data.files import sha256
+from bt_gym.data.symbology import Selection
+from bt_gym.errors import TickError
+
+PRICE_UNIT = 1_000_000_000
+"""DBN prices are int64 in 1e-9 of the currency."""
+
+FIFO_SHARE = 0.99
+"""A product whose trades follow price-time priority less often has another matching algorithm."""
+
+FIFO_TRADES = 30
+"""With fewer trades the share says nothing."""
+
+
+def validate(
+    path: Path | str, symbol: str | None = None, tick_size: Decimal | float | str | None = None
+) -> dict[str, Any]:
+    """Rebuild the book of a file and check it; memory doesn't grow with the file.
+
+    Args:
+        path: `.dbn` or `.dbn.zst` file of schema mbo.
+        symbol: the instrument; None when the file holds only one.
+        tick_size: of the price grid, in units of the price; None infers the largest grid that all orders lie on.
+
+    Returns:
+        Plain numbers, strings, dicts and lists. Prices in units of the price, sizes in lots, times in ns UTC. The main
+        fields: `events` are the states after a record with F_LAST, `live_orders`, `best_bid` and `best_ask` (None for
+        an empty side) are those of the last complete event, `trades` and `volume` count T records, `crossed_events`
+        states with a crossed or locked book; `book_digest` is the sha256 over all states of `<Q` ts_event followed by
+        ten levels of `<qII` price in 1e-9, size, order count, bid before ask ((2**63 - 1, 0, 0) for a missing level).
+        `fifo`, `fill_rule` and `conservation` are explained in `bt_gym.data.fifo`, `anomalies` in
+        `bt_gym.data.audit.ANOMALIES`; `findings` says in words what the file can't support.
+
+    Raises:
+        DataError: the file can't be used; see `bt_gym.errors` for the kinds.
+        TickError: `tick_size` is no price, or no grid can be inferred.
+    """
+    file = dbn.open_dbn(path)
+    selection = file.select(symbol)
+    grid = _infer_grid(file, selection) if tick_size is None else _parse_tick(tick_size)
+    audit = Audit(grid or PRICE_UNIT)
+    ends: list[np.void] = []  # first and last record
+    for records in file.chunks(selection):
+        audit.feed(records)
+        ends = [*ends[:1], records[-1]] if ends else [records[0], records[-1]]
+    audit.finish()
+    first, last = ends
+    counts = audit.counts()
+    for side in ("best_bid", "best_ask"):
+        price, size, count = counts[side] or (None, 0, 0)
+        counts[side] = None if price is None else {"price": price / PRICE_UNIT, "size": size, "count": count}
+    result = {
+        "file": {
+            "path": str(path),
+            "sha256": sha256(path),
+            "schema": file.schema,
+            "version": file.version,
+            "dataset": file.dataset,
+            "symbols": sorted(file.symbols),
+            "symbol": selection.symbol,
+            "instrument_ids": list(selection.instrument_ids),
+            "first_ts_recv": int(first["ts_recv"]),
+            "last_ts_recv": int(last["ts_recv"]),
+            "skipped": dict(file.skipped),
+            "starts_complete": bool(first["flags"] & dbn.FLAG_SNAPSHOT or first["action"] == dbn.ACTION_CLEAR),
+        },
+        **counts,
+        "price_grid": {"tick_size": grid / PRICE_UNIT if grid else None, "inferred": tick_size is None},
+    }
+    return result | {"findings": _findings(result)}
+
+
+def _parse_tick(tick_size: Decimal | float | str) -> int:
+    """A tick size in 1e-9 of the price unit."""
+    try:
+        scaled = Decimal(str(tick_size)) * PRICE_UNIT
+        if 0 < scaled < 2**63 and scaled == int(scaled):
+            return int(scaled)
+    except (InvalidOperation, ValueError):
+        pass
+    raise TickError(f"tick size {tick_size!r} isn't a positive multiple of 1e-9: give it in price units, such as 0.25")
+
+
+def _infer_grid(file: dbn.DbnFile, selection: Selection) -> int:
+    """The largest grid, in 1e-9, on which the prices of all orders lie; 0 without a price other than zero."""
+    grid, reach = 0, 0
+    for records in file.chunks(selection):
+        step, farthest = _grid_of(records)
+        grid, reach = gcd(grid, int(step)), max(reach, int(farthest))
+    if grid and reach // grid >= 2**31:
+        raise TickError(
+            f"{file.path}: prices up to {reach / PRICE_UNIT:.9g} lie on no common grid coarser than "
+            f"{grid / PRICE_UNIT:.9f}: give the tick size, orders that are off it are counted and left out"
+        )
+    return grid
+
+
+@njit
+def _grid_of(records):
+    """(greatest common divisor, largest magnitude) of the prices of orders that can stand in the book."""
+    grid = np.int64(0)
+    reach = np.int64(0)
+    for i in range(records.shape[0]):
+        action = records[i]["action"]
+        if action != dbn.ACTION_ADD and action != dbn.ACTION_MODIFY:
+            continue
+        if records[i]["price"] == dbn.UNDEF_PRICE:
+            continue
+        rest = abs(records[i]["price"])
+        reach = max(reach, rest)
+        if grid != 0 and rest % grid == 0:
+            continue
+        while rest != 0:
+            grid, rest = rest, grid % rest
+    return grid, reach
+
+
+def _findings(result: dict[str, Any]) -> list[str]:
+    """In words: what was found, and what the file can't support."""
+    fifo, anomalies, events = result["fifo"], result["anomalies"], result["events"]
+    explained = fifo["exact"] + fifo["iceberg"]
+    found = []
+    if fifo["trades"] < FIFO_TRADES:
+        found.append(f"{fifo['trades']} trades with an aggressor are too few to tell the matching algorithm")
+    elif explained >= FIFO_SHARE * fifo["trades"]:
+        found.append(f"matches by price and time (FIFO): {explained:,} of {fifo['trades']:,} trades follow it")
+    else:
+        found.append(f"no price-time matching: only {explained:,} of {fifo['trades']:,} trades follow it")
+    if not result["file"]["starts_complete"]:
+        found.append("starts without a snapshot or clear: orders older than the file are missing")
+    bid, ask = result["best_bid"], result["best_ask"]
+    if not events:
+        found.append("no record carries F_LAST: there is no state to look at")
+    if bid and ask and bid["price"] >= ask["price"]:
+        found.append("the book is crossed or locked at the end")
+    if anomalies["off_tick_orders"]:
+        tick = result["price_grid"]["tick_size"]
+        found.append(f"{anomalies['off_tick_orders']:,} orders are off the grid of {tick} and left out of the book")
+    odd = sum(anomalies.values()) - anomalies["unknown_fills"] - anomalies["off_tick_orders"]
+    if odd:
+        found.append(f"{odd:,} anomalies in {result['records']:,} records, see the counters")
+    return found
+
+
+def render(result: dict[str, Any]) -> Group:
+    """The result of `validate` as a table for a terminal."""
+    file, fifo, rule, conservation = (result[part] for part in ("file", "fifo", "fill_rule", "conservation"))
+    grid = result["price_grid"]
+    grid_origin = "inferred from the orders" if grid["inferred"] else "given"
+    by_side, sizes = result["live_orders_by_side"], result["resting_size_by_side"]
+    aggressors = result["volume_by_aggressor"]
+    rows = {
+        "file": f"{file['path']} ({file['schema']}, DBN v{file['version']}, {file['dataset']})",
+        "sha256": file["sha256"],
+        "instrument": f"{file['symbol']} (id {', '.join(map(str, file['instrument_ids']))})",
+        "received": f"{_utc(file['first_ts_recv'])} to {_utc(file['last_ts_recv'])}",
+        "price grid": f"{grid['tick_size'] or 'unknown'} ({grid_origin})",
+        "records, events": f"{result['records']:,}, {result['events']:,}",
+        "live orders": f"{result['live_orders']:,} (bid {by_side['bid']:,}, ask {by_side['ask']:,})",
+        "resting size": f"bid {sizes['bid']:,}, ask {sizes['ask']:,}",
+        "best bid, ask": f"{_quote(result['best_bid'])} / {_quote(result['best_ask'])}",
+        "trades": f"{result['trades']:,}",
+        "volume": f"{result['volume']:,} (" + ", ".join(f"{name} {lots:,}" for name, lots in aggressors.items()) + ")",
+        "crossed events": f"{result['crossed_events']:,}",
+        "level 1 changes": f"{result['level1_changes']:,}",
+        "FIFO": f"{fifo['exact']:,} exact, {fifo['iceberg']:,} iceberg, {fifo['mismatch']:,} mismatch "
+        f"of {fifo['trades']:,} trades",
+        "fill rule": f"{rule['predicted']:,} of {rule['fills']:,} fills, "
+        f"{rule['non_fills_predicted']:,} of {rule['non_fills']:,} non-fills",
+        "conservation": f"{conservation['equal']:,} of {conservation['events']:,} events",
+        "book digest": result["book_digest"],
+        "anomalies": ", ".join(f"{name} {count:,}" for name, count in result["anomalies"].items() if count) or "none",
+    }
+    table = Table(show_header=False, box=None)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return Group(table, *(f"- {finding}" for finding in result["findings"]))
+
+
+def _utc(ns: int) -> str:
+    return f"{np.datetime64(ns, 'ns')}Z" if ns >= 0 else "undefined"
+
+
+def _quote(level: dict[str, Any] | None) -> str:
+    return f"{level['price']:.9g} x {level['size']:,} ({level['count']:,} orders)" if level else "empty"

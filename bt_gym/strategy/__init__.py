@@ -1,0 +1,1 @@
+"""Strategies: what they see, what they may ask for, and the router that keeps them apart."""

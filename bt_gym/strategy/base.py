@@ -1,0 +1,105 @@
+"""The strategy a user writes, and what it may ask for.
+
+A strategy sees a `MarketEvent` and a `StrategyContext`, and answers with a `StrategyOutput`. It is called for the kinds
+of events it subscribes to and on its timer, never per record unless it asks. Prices are in currency, sizes in lots.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bt_gym.core import enums
+from bt_gym.strategy.events import EventKind, MarketEvent, Side
+
+if TYPE_CHECKING:
+    from bt_gym.strategy.context import StrategyContext
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """A new order. Use `market` and `limit`.
+
+    >>> OrderRequest.limit(Side.BUY, 2, 4810.25).size
+    2
+    """
+
+    side: Side
+    size: int  # lots
+    price: float | None = None  # limit in currency; None for a market order
+    order_type: int = enums.ORDER_LIMIT
+    time_in_force: int = enums.TIF_GTC
+    symbol: str | None = None  # None: the instrument of the event
+
+    @classmethod
+    def market(cls, side: Side, size: int, *, symbol: str | None = None) -> "OrderRequest":
+        """Takes liquidity up to the protection price; what is left then is cancelled."""
+        return cls(side, size, None, enums.ORDER_MARKET, enums.TIF_IOC, symbol)
+
+    @classmethod
+    def limit(
+        cls, side: Side, size: int, price: float, *, ioc: bool = False, symbol: str | None = None
+    ) -> "OrderRequest":
+        """Takes what the limit reaches, then rests (or, with `ioc`, is cancelled)."""
+        return cls(side, size, price, enums.ORDER_LIMIT, enums.TIF_IOC if ioc else enums.TIF_GTC, symbol)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderUpdate:
+    """A modify. A new price or a larger size costs the place in the queue, a smaller size does not."""
+
+    order_id: int
+    size: int  # new total in lots, filled ones included
+    price: float  # new limit, currency
+    symbol: str | None = None
+
+
+class OrderCancel(NamedTuple):
+    """A cancel of an order of another instrument than the event's; for the event's own the order id is enough."""
+
+    order_id: int
+    symbol: str
+
+
+@dataclass(slots=True)
+class StrategyOutput:
+    """What a strategy wants done. Cancellations are sent first, then updates, then orders."""
+
+    orders: list[OrderRequest] = field(default_factory=list)
+    cancellations: list[int | OrderCancel] = field(default_factory=list)  # order ids
+    updates: list[OrderUpdate] = field(default_factory=list)
+    metrics: Mapping[str, float] | None = None  # the strategy's own figures, kept with the time
+
+    def is_empty(self) -> bool:
+        """Whether nothing is asked for."""
+        return not (self.orders or self.cancellations or self.updates or self.metrics)
+
+
+NOTHING = StrategyOutput()
+"""The answer of a strategy that does nothing; don't change it."""
+
+
+class Strategy(ABC):
+    """Base of strategies. Only `on_market_event` has to be written.
+
+    Attributes:
+        subscriptions: kinds of events that it is called for.
+        timer_interval_ns: time between calls of `on_timer`, None for no timer. The first call is at the first multiple
+            of the interval (since 1970) that follows the first event received.
+    """
+
+    subscriptions: EventKind = EventKind.TRADE
+    timer_interval_ns: int | None = None
+
+    @abstractmethod
+    def on_market_event(self, event: MarketEvent, context: "StrategyContext") -> StrategyOutput:
+        """Called at the time `event` is received, with the market as received by then."""
+
+    def on_timer(self, timestamp: int, context: "StrategyContext") -> StrategyOutput:
+        """Called at `timestamp` (ns UTC)."""
+        return NOTHING
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The strategy's parameters, for the report."""
+        return {}

@@ -1,0 +1,232 @@
+"""What a strategy may look at: the market as received, its position and orders as reported. Nothing from the future."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bt_gym.core import enums
+from bt_gym.core.execution import Session
+from bt_gym.core.market import recent_trades
+from bt_gym.core.tape import LADDER_TICKS
+from bt_gym.data.instruments import Instrument
+from bt_gym.strategy.events import Side, Trade
+
+_PHASES = enums.names("PHASE_")
+
+
+class PriceLevel(NamedTuple):
+    """A price with what is displayed there."""
+
+    price: float  # currency
+    ticks: int
+    size: int  # lots
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatistics:
+    """Trading since the start of the data, as received. Prices are None before the first trade."""
+
+    trades: int
+    volume: int  # lots
+    vwap: float | None
+    open: float | None
+    high: float | None
+    low: float | None
+    last: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PositionView:
+    """A position as reported: fills on their way back are not in it."""
+
+    quantity: int  # signed lots
+    avg_price: float | None  # currency; None when flat
+    realized_pnl: float  # currency, before fees
+    unrealized_pnl: float  # currency, at the last valid mid; 0 before the first
+    fees: float  # currency
+    max_position: int  # largest |quantity|
+    total_volume: int  # lots
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """An own order as reported; also one that is still on its way."""
+
+    order_id: int
+    side: Side
+    price: float  # limit; of a market order its protection price, 0 before that is known
+    size: int  # lots ordered
+    leaves: int  # lots still working, as known
+    acknowledged: bool
+
+
+class MarketStateView:
+    """The market of one instrument as received."""
+
+    def __init__(self, session: Session, market: np.ndarray, instrument: Instrument) -> None:
+        self._session = session
+        self._market = market
+        self._instrument = instrument
+
+    def price(self, ticks: int) -> float:
+        """Ticks in currency."""
+        return int(ticks) * self._instrument.tick_size_nanos / 1e9
+
+    @property
+    def _last(self) -> Any:
+        received = int(self._market["event"][0])
+        return self._session.events[received - 1] if received else None
+
+    def _best(self, side: int) -> PriceLevel | None:
+        event = self._last
+        tick = enums.NO_TICK if event is None else int(event["ask" if side else "bid"])
+        if tick == enums.NO_TICK:
+            return None
+        offset = tick - int(self._market["base"][0])
+        size = int(self._market["ladder"][0, side, offset]) if 0 <= offset < LADDER_TICKS else 0
+        return PriceLevel(self.price(tick), tick, size)
+
+    def best_bid(self) -> PriceLevel | None:
+        """The highest bid, None when there is none."""
+        return self._best(enums.BID)
+
+    def best_ask(self) -> PriceLevel | None:
+        """The lowest ask, None when there is none."""
+        return self._best(enums.ASK)
+
+    def depth(self, side: Side, levels: int = 10) -> list[PriceLevel]:
+        """Non-empty levels from the best on, at most `levels`, as far as the ladder reaches (128 ticks or more)."""
+        best = self._best(side)
+        if best is None:
+            return []
+        ladder = self._market["ladder"][0, side]
+        base = int(self._market["base"][0])
+        offsets = np.flatnonzero(ladder)
+        if side == enums.BID:
+            offsets = offsets[::-1]
+        return [PriceLevel(self.price(base + i), int(base + i), int(ladder[i])) for i in offsets[:levels]]
+
+    def mid(self) -> float | None:
+        """The last valid mid in currency: both sides, not crossed, in continuous trading. None before the first."""
+        mark2 = int(self._market["mark2"][0])
+        return None if mark2 == enums.NO_TICK else mark2 * self._instrument.tick_size_nanos / 2e9
+
+    @property
+    def phase(self) -> str:
+        """snapshot, pre_open, auction, continuous, halt or suspect."""
+        event = self._last
+        return _PHASES[enums.PHASE_SUSPECT if event is None else int(event["flags"]) & enums.PHASE_MASK]
+
+    def recent_trades(self, count: int) -> list[Trade]:
+        """The last trades received, newest first, at most `count`."""
+        out = np.empty((count, 5), np.int64)
+        received = int(self._market["event"][0])
+        found = recent_trades(self._session.records, self._session.events, received, out)
+        return [
+            Trade(int(ts), self.price(tick), int(tick), int(size), Side(side) if side >= 0 else None)
+            for _, tick, size, side, ts in out[:found]
+        ]
+
+    @property
+    def session(self) -> SessionStatistics:
+        """Statistics of the session so far."""
+        session = self._market["session"][0]
+        volume = int(session["volume"])
+        prices = {
+            name: self.price(session[name]) if session["trades"] else None for name in ("open", "high", "low", "last")
+        }
+        vwap = int(session["notional"]) * self._instrument.tick_size_nanos / volume / 1e9 if volume else None
+        return SessionStatistics(int(session["trades"]), volume, vwap, **prices)
+
+
+class StrategyContext:
+    """One strategy's view of one instrument at the current time.
+
+    Attributes:
+        strategy_id: name under which the strategy was added.
+        symbol: the instrument.
+        instrument: its facts.
+        current_time: ns UTC, receive clock.
+        market_state: the market as received.
+        config: the strategy's parameters.
+    """
+
+    def __init__(
+        self,
+        strategy_id: str,
+        instrument: Instrument,
+        market_state: MarketStateView,
+        account: np.ndarray,
+        market: np.ndarray,
+        config: Mapping[str, Any],
+        contexts: "dict[str, StrategyContext]",
+    ) -> None:
+        self.strategy_id = strategy_id
+        self.symbol = instrument.symbol
+        self.instrument = instrument
+        self.current_time = 0
+        self.market_state = market_state
+        self.config = config
+        self._account = account
+        self._market = market
+        self._contexts = contexts
+
+    def of(self, symbol: str) -> "StrategyContext":
+        """The same strategy's context of another instrument of the run.
+
+        Raises:
+            KeyError: the run doesn't hold it.
+        """
+        context = self._contexts[symbol]
+        context.current_time = self.current_time
+        return context
+
+    @property
+    def position(self) -> PositionView:
+        """The position as reported."""
+        position = self._account["known_position"][0]
+        size = int(position["size"])
+        tick_value = self.instrument.tick_value_micros
+        mark2 = int(self._market["mark2"][0])
+        marked = mark2 != enums.NO_TICK
+        value_of_one = size * tick_value / (self.instrument.tick_size_nanos / 1e9)
+        return PositionView(
+            quantity=size,
+            avg_price=int(position["cost"]) / value_of_one if size else None,
+            realized_pnl=int(position["realised"]) / 1e6,
+            unrealized_pnl=(size * mark2 * tick_value / 2 - int(position["cost"])) / 1e6 if size and marked else 0.0,
+            fees=int(position["fees"]) / 1e6,
+            max_position=int(position["max_size"]),
+            total_volume=int(position["volume"]),
+        )
+
+    @property
+    def quantity(self) -> int:
+        """Signed lots held, as reported: `position.quantity` without the rest."""
+        return int(self._account["known_position"]["size"][0])
+
+    @property
+    def pending_orders(self) -> list[OrderView]:
+        """Own orders that are working or on their way, as reported, oldest first."""
+        orders = self._account["orders"][0]
+        rows = orders[(orders["status"] != enums.STATUS_FREE) & (orders["known_leaves"] > 0)]
+        return [
+            OrderView(
+                int(row["order_id"]),
+                Side(int(row["side"])),
+                self.market_state.price(row["known_price"]),
+                int(row["known_size"]),
+                int(row["known_leaves"]),
+                bool(row["acknowledged"]),
+            )
+            for row in rows[np.argsort(rows["order_id"])]
+        ]
+
+    @property
+    def pending_quantity(self) -> int:
+        """Signed lots of all pending orders: what the position would change by if all of them filled."""
+        orders = self._account["orders"][0]
+        live = orders["status"] != enums.STATUS_FREE
+        return int(((1 - 2 * orders["side"].astype(np.int64)) * orders["known_leaves"])[live].sum())

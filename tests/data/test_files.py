@@ -1,0 +1,117 @@
+"""Byte streams, digests and atomic writes."""
+
+import hashlib
+import tracemalloc
+
+import pytest
+import zstandard
+
+from bt_gym.data.files import ByteStream, replace_file, sha256
+from bt_gym.errors import CorruptFileError, DataError, TruncatedFileError
+
+FRAMES = [b"first frame", b"", b"x" * 200_000, bytes(range(256)) * 30]
+SKIPPABLE = b"\x53\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"aside"
+
+
+def frame(data):
+    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+
+
+def read(path, size=1 << 16):
+    data = b""
+    with ByteStream(path) as stream:
+        while True:
+            buffer = bytearray(size)
+            filled = stream.fill(memoryview(buffer))
+            data += buffer[:filled]
+            if filled < size:
+                return data
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, 1 << 20])
+def test_byte_stream__gives_the_bytes_of_plain_and_compressed_files(tmp_path, size):
+    data = FRAMES[3][: size * 100]
+    (tmp_path / "plain").write_bytes(data)
+    (tmp_path / "packed").write_bytes(frame(data[:1000]) + frame(data[1000:]))
+    assert read(tmp_path / "plain", size) == read(tmp_path / "packed", size) == data
+
+
+def test_byte_stream__joins_frames_and_passes_over_empty_and_skippable_ones(tmp_path):
+    path = tmp_path / "many.zst"
+    path.write_bytes(frame(FRAMES[0]) + SKIPPABLE + b"".join(map(frame, FRAMES[1:])) + SKIPPABLE)
+    assert read(path) == b"".join(FRAMES)
+
+
+def test_byte_stream__notices_every_cut_inside_a_frame(tmp_path):
+    frames = [frame(FRAMES[0]), frame(FRAMES[3]), SKIPPABLE]
+    whole = b"".join(frames)
+    ends = {sum(map(len, frames[:count])) for count in range(len(frames) + 1)}
+    path = tmp_path / "cut.zst"
+    for cut in set(range(4, len(whole))) - ends:
+        path.write_bytes(whole[:cut])
+        with pytest.raises(TruncatedFileError, match=f"ends at byte {cut} inside zstd frame"):
+            read(path)
+
+
+def test_byte_stream__notices_a_changed_byte_by_the_checksum(tmp_path):
+    data = bytearray(frame(FRAMES[0]))
+    data[-8] ^= 1
+    path = tmp_path / "flipped.zst"
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError, match="frame 0 is damaged"):
+        read(path)
+
+
+def test_byte_stream__refuses_loose_bytes_after_the_last_frame(tmp_path):
+    path = tmp_path / "loose.zst"
+    path.write_bytes(frame(b"data") + b"loose bytes")
+    with pytest.raises(CorruptFileError, match="frame 1"):
+        read(path)
+
+
+def test_byte_stream__inflates_a_bomb_piece_by_piece(tmp_path):
+    path = tmp_path / "bomb.zst"
+    zeros = bytes(1 << 22)
+    compressor = zstandard.ZstdCompressor().compressobj()
+    path.write_bytes(b"".join(compressor.compress(zeros) for _ in range(100)) + compressor.flush())
+    assert path.stat().st_size < 20_000  # 400 MiB of zeros
+    tracemalloc.start()
+    with ByteStream(path) as stream:
+        buffer, total = memoryview(bytearray(1 << 20)), 0
+        while filled := stream.fill(buffer):
+            total += filled
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == 100 << 22
+    assert peak < 160 << 20  # a piece of 64 MiB, twice while it is put together
+
+
+@pytest.mark.parametrize("reader", [ByteStream, sha256])
+def test_files__that_cannot_be_read_are_named(tmp_path, reader):
+    with pytest.raises(DataError, match=r"absent\.dbn: No such file"):
+        reader(tmp_path / "absent.dbn")
+    with pytest.raises(DataError, match="Is a directory"):
+        reader(tmp_path)
+
+
+def test_sha256__is_that_of_the_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(FRAMES[2])
+    assert sha256(tmp_path / "file") == hashlib.sha256(FRAMES[2]).hexdigest()
+
+
+def test_replace_file__shows_the_new_file_only_when_complete(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with replace_file(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_replace_file__leaves_nothing_behind_when_writing_fails(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError), replace_file(path) as file:
+        file.write("half")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"

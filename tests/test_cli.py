@@ -1,0 +1,310 @@
+"""The command line as a user meets it: what it prints, what it leaves behind, and one line for each mistake."""
+
+import io
+import json
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from bt_gym.cli import main
+from bt_gym.data import dbn
+from tests.runs import synthetic
+
+ROOT = Path(__file__).parent.parent
+CONFIG = str(ROOT / "configs" / "sma_crossover.yaml")
+PERIODS = ["--set", "strategy.parameters.fast_period=5", "--set", "strategy.parameters.slow_period=20"]
+
+
+class Result(NamedTuple):
+    """What a command printed and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def bt_gym(*arguments: object, folder: Path) -> Result:
+    """Runs the command in `folder`, with its tapes there: in this process, where the kernels are loaded already."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["bt-gym", *map(str, arguments)])
+        patch.setattr(sys, "path", [*sys.path])
+        patch.setenv("BT_GYM_TAPES", str(folder / "tapes"))
+        patch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return Result(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("session") / "session.mbo.dbn.zst"
+    synthetic().write(path)
+    return path
+
+
+def refused(result: Result, *words: str) -> None:
+    """One line on stderr with these words, a code, and nothing on stdout."""
+    assert result.returncode != 0
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    for word in words:
+        assert word in lines[0]
+
+
+def test_backtest__prints_the_report_and_names_its_files(session: Path, tmp_path: Path):
+    result = bt_gym("backtest", CONFIG, "--data", session, "--symbol", "SYNH6", *PERIODS, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Backtest of SYNH6" in result.stdout
+    for kind in ("metrics", "trades", "orders", "equity"):
+        path = tmp_path / "results" / "sma_crossover" / f"{kind}.parquet"
+        assert f"{kind}: results/sma_crossover/{kind}.parquet" in result.stdout
+        assert pq.read_table(path).num_rows > 0
+
+
+def test_backtest__writes_the_same_bytes_again(session: Path, tmp_path: Path):
+    def written() -> dict[str, bytes]:
+        result = bt_gym("backtest", CONFIG, "--data", session, *PERIODS, folder=tmp_path)
+        assert result.returncode == 0, result.stderr
+        return {path.name: path.read_bytes() for path in (tmp_path / "results" / "sma_crossover").iterdir()}
+
+    assert written() == written()
+
+
+def test_backtest__takes_a_tape_and_a_strategy_of_ones_own(session: Path, tmp_path: Path):
+    tape = bt_gym("ingest", session, "--tick-size", "0.25", "--out", tmp_path, folder=tmp_path)
+    assert tape.returncode == 0, tape.stderr
+    (tmp_path / "mine.py").write_text(
+        "from bt_gym import SimpleMovingAverageCrossover\n\n\nclass Mine(SimpleMovingAverageCrossover):\n    pass\n"
+    )
+    (tmp_path / "mine.yaml").write_text("strategy: {type: 'mine:Mine', parameters: {fast_period: 5, slow_period: 20}}")
+    result = bt_gym("backtest", CONFIG, "--data", tape.stdout.strip(), "--strategy", "mine.yaml", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    trades = pq.read_table(tmp_path / "results" / "sma_crossover" / "trades.parquet")
+    assert set(trades["strategy"].to_pylist()) == {"mine:Mine"}
+
+
+def test_validate__prints_one_json_object(session: Path, tmp_path: Path):
+    result = bt_gym("validate", session, "--json", folder=tmp_path)
+    found = json.loads(result.stdout)
+    records = synthetic().records
+    assert found["records"] == len(records)
+    assert found["trades"] == np.count_nonzero(records["action"] == dbn.ACTION_TRADE)
+    assert found["fifo"]["mismatch"] == 0
+    assert found["price_grid"] == {"tick_size": 0.25, "inferred": True}
+    assert bt_gym("validate", session, folder=tmp_path).returncode == 0
+
+
+def test_synth__is_the_same_for_the_same_seed(tmp_path: Path):
+    for name in ("a.dbn", "b.dbn"):
+        result = bt_gym("synth", "--minutes", 0.1, "--seed", 3, "-o", name, folder=tmp_path)
+        assert result.returncode == 0, result.stderr
+    assert (tmp_path / "a.dbn").read_bytes() == (tmp_path / "b.dbn").read_bytes()
+
+
+def test_command__runs_as_a_program(tmp_path: Path):
+    program = Path(sys.executable).with_name("bt-gym")
+    result = subprocess.run([program, "validate", "none.dbn"], cwd=tmp_path, capture_output=True, text=True)
+    refused(Result(result.returncode, result.stdout, result.stderr), "none.dbn", "No such file")
+
+
+def test_demo__ends_with_the_files_it_wrote(tmp_path: Path):
+    result = bt_gym("demo", "--minutes", 3, "--out", "out", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Backtest of SYNH6" in result.stdout
+    named = [line.partition(": ")[2] for line in result.stdout.splitlines()[-4:]]
+    assert all((tmp_path / path).is_file() for path in named)
+
+
+# --- mistakes
+
+
+@pytest.fixture
+def broken(session: Path, tmp_path: Path) -> dict[str, Path]:
+    """Files that can't be used, by what is wrong with them."""
+    data = session.read_bytes()
+    plain = zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read()
+    header = 8 + int.from_bytes(plain[4:8], "little")
+    contents = {
+        "cut.dbn.zst": data[: len(data) // 2],
+        "cut.dbn": plain[: header + 56 * 10 + 7],
+        "flipped.dbn.zst": data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 255]) + data[len(data) // 2 + 1 :],
+        "empty.dbn": plain[:header],
+        "nothing.dbn": b"",
+        "text.dbn": b"ts_event,price\n1,2\n",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    return {name: tmp_path / name for name in contents}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cut.dbn.zst", ["cut.dbn.zst", "inside zstd frame", "fetch"]),
+        ("cut.dbn", ["cut.dbn", "record", "fetch"]),
+        ("flipped.dbn.zst", ["flipped.dbn.zst", "damaged", "fetch"]),
+        ("empty.dbn", ["empty.dbn", "no MBO record", "request"]),
+        ("nothing.dbn", ["nothing.dbn", "isn't DBN"]),
+        ("text.dbn", ["text.dbn", "isn't DBN", ".dbn.zst"]),
+        ("missing.dbn", ["missing.dbn", "No such file"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "ingest", "backtest"])
+def test_bad_file__is_one_line_and_nothing_is_written(
+    command: str, name: str, words: list[str], broken: dict[str, Path], tmp_path: Path
+):
+    file = tmp_path / name
+    before = set(tmp_path.rglob("*"))
+    arguments = {
+        "validate": ("validate", file),
+        "ingest": ("ingest", file, "--tick-size", "0.25", "--out", tmp_path / "tapes"),
+        "backtest": ("backtest", CONFIG, "--data", file),
+    }[command]
+    refused(bt_gym(*arguments, folder=tmp_path), *words)
+    assert {path for path in set(tmp_path.rglob("*")) - before if path.is_file()} == set()
+
+
+def test_symbol__that_is_not_in_the_file_is_refused_with_those_that_are(session: Path, tmp_path: Path):
+    refused(bt_gym("validate", session, "--symbol", "ESZ9", folder=tmp_path), "ESZ9", "SYNH6")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("databento_samples/legacy.mbo.dbz", ["legacy DBZ", "convert"]),
+        ("ESU4_2024-07-01.trades.dbn.zst", ["schema trades", "mbo"]),
+        ("ESU4_2024-07-01.mbp-1.dbn.zst", ["schema mbp-1", "mbo"]),
+        ("databento_samples/GLBX.MDP3.definition.dbn.zst", ["schema definition", "mbo"]),
+    ],
+)
+@pytest.mark.real_data
+def test_other_schema_or_format__is_refused_by_name(name: str, words: list[str], real_data, tmp_path: Path):
+    refused(bt_gym("validate", real_data(name), folder=tmp_path), name.rpartition("/")[2], *words)
+
+
+def test_facts__are_never_guessed(session: Path, tmp_path: Path):
+    refused(bt_gym("ingest", session, folder=tmp_path), "SYNH6", "tick_size", "--tick-size")
+    bare = tmp_path / "bare.yaml"
+    bare.write_text("backtest: {}\nstrategy: {type: sma_crossover}\n")
+    refused(bt_gym("backtest", bare, "--data", session, folder=tmp_path), "tick_size and multiplier", "--multiplier")
+    facts = ("--tick-size", "0.25", "--multiplier", "50")
+    refused(bt_gym("backtest", bare, "--data", session, *facts, folder=tmp_path), "fees", "--fee-per-contract")
+    refused(bt_gym("ingest", session, "--tick-size", "a quarter", folder=tmp_path), "--tick-size", "'a quarter'")
+    refused(bt_gym("ingest", session, "--tick-size", "0.35", folder=tmp_path), "tick size 0.35", "not a multiple")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "words"),
+    [
+        ("--tick-size", "nan", "must be a finite number"),
+        ("--tick-size", "0", "must be greater than 0"),
+        ("--multiplier", "-50", "must be greater than 0"),
+        ("--multiplier", "1e-9", "isn't exact"),
+        ("--fee-per-contract", "free", "isn't a number"),
+        ("--fee-per-contract", "0.0000001", "decimal places"),
+    ],
+)
+def test_flag__that_makes_no_sense_is_named(session: Path, tmp_path: Path, flag: str, value: str, words: str):
+    result = bt_gym("backtest", CONFIG, "--data", session, flag, value, folder=tmp_path)
+    refused(result, words, "" if "exact" in words else f"bt-gym: {flag}: ")
+
+
+def test_definition__that_does_not_help_is_named(session: Path, tmp_path: Path):
+    (tmp_path / "text.dbn").write_text("tick size 0.25")
+    run = ("ingest", session, "--out", tmp_path / "tapes", "--definition")
+    refused(bt_gym(*run, tmp_path / "text.dbn", folder=tmp_path), "text.dbn", "isn't DBN")
+    refused(bt_gym(*run, session, folder=tmp_path), "schema mbo", "definition")
+    refused(bt_gym(*run, tmp_path / "none.dbn", folder=tmp_path), "none.dbn", "No such file")
+
+
+def test_tape__that_does_not_fit_is_refused(session: Path, tmp_path: Path):
+    ingested = bt_gym("ingest", session, "--tick-size", "0.05", "--out", tmp_path, folder=tmp_path)
+    tape = Path(ingested.stdout.strip())
+    run = ("backtest", CONFIG, "--data")
+    refused(bt_gym(*run, tape, folder=tmp_path), tape.name, "tick size 0.05", "ingest")
+    refused(bt_gym(*run, tape, "--symbol", "ESZ9", folder=tmp_path), "ESZ9", tape.name)
+    refused(bt_gym(*run, tape, "--data", session, folder=tmp_path), tape.name, "not both")
+    tape.write_bytes(tape.read_bytes()[:-1000])
+    refused(bt_gym(*run, tape, folder=tmp_path), tape.name, "isn't a whole tape", "ingest")
+    assert not (tmp_path / "results").exists()
+
+
+def test_place__that_cannot_be_written_is_named(session: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    output = ("--set", "backtest.output.metrics_file=file/metrics.parquet")
+    refused(bt_gym("backtest", CONFIG, "--data", session, *output, folder=tmp_path), "file: ", "check the path")
+    refused(bt_gym("synth", "--minutes", 0, "-o", "folder", folder=tmp_path), "folder: ", "check the path")
+    refused(
+        bt_gym("ingest", session, "--tick-size", 0.25, "--out", "file", folder=tmp_path), "file: ", "another folder"
+    )
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "folder", "tapes"}
+    assert not list((tmp_path / "folder").iterdir())
+
+
+def test_config__names_the_line_and_the_nearest_key(session: Path, tmp_path: Path):
+    typo = tmp_path / "typo.yaml"
+    typo.write_text("backtest:\n  risk_limits:\n    max_postion: 5\nstrategy: {type: sma_crossover}\n")
+    refused(bt_gym("backtest", typo, "--data", session, folder=tmp_path), "typo.yaml:3", "max_postion", "max_position")
+    refused(bt_gym("backtest", tmp_path / "none.yaml", folder=tmp_path), "none.yaml")
+    refused(bt_gym("backtest", CONFIG, folder=tmp_path), "data_source.files", "--data")
+
+
+def test_original_design__loads_and_what_is_not_built_is_refused_by_name(session: Path, tmp_path: Path):
+    original = ROOT / "configs" / "original_backtest.yaml"
+    strategy = ("--strategy", ROOT / "configs" / "original_strategy.yaml")
+    facts = ("--tick-size", "0.25", "--multiplier", "50", "--fee-per-contract", "2")
+    run = ("backtest", original, "--data", session, "--symbol", "SYNH6", *strategy, *facts)
+    result = bt_gym(*run, folder=tmp_path)
+    assert result.returncode == 1
+    for name in ("probabilistic", "linear", "ml_model_path"):
+        assert name in result.stderr
+    assert not (tmp_path / "results").exists()
+    settings = (
+        "backtest.execution.fill_model.type=fifo",
+        "backtest.execution.market_impact.type=none",
+        "strategy.parameters.model=none",
+    )
+    result = bt_gym(*run, *(part for setting in settings for part in ("--set", setting)), folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "model: none" in result.stdout
+
+
+# --- real data
+
+
+@pytest.mark.real_data
+def test_backtest__of_a_real_session_trades_its_open_hour_only(real_data, tmp_path: Path):
+    file = real_data("ESH4_2023-12-25.mbo.dbn.zst")
+    result = bt_gym("backtest", CONFIG, "--data", file, "--symbol", "ESH4", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    trades = pq.read_table(tmp_path / "results" / "sma_crossover" / "trades.parquet")
+    assert trades.num_rows > 0
+    times = trades["ts_event"].to_numpy()
+    opens, closes = 1_703_545_200_000_000_000, 1_703_548_800_000_000_000  # 2023-12-25 23:00 and 24:00 UTC
+    assert opens < times.min()
+    assert times.max() < closes
+
+
+@pytest.mark.real_data
+def test_definition__gives_tick_size_and_value(real_data, tmp_path: Path):
+    file, definition = real_data("ESM4_2024-05-08_2s.mbo.dbn.zst"), real_data("ESM4_2024-05-08.definition.dbn.zst")
+    bare = tmp_path / "bare.yaml"
+    bare.write_text("backtest: {}\nstrategy: {type: sma_crossover, parameters: {fast_period: 1, slow_period: 2}}\n")
+    run = ("backtest", bare, "--data", file, "--fee-per-contract", "2", "--definition")
+    result = bt_gym(*run, definition, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    trades = pq.read_table(tmp_path / "results" / "trades.parquet").to_pylist()
+    assert trades[0]["price"] == trades[0]["price_ticks"] * 0.25
+    other = real_data("ES_futures.definition.dbn.zst")
+    refused(bt_gym(*run, other, folder=tmp_path), "tick_size and multiplier unknown", other.name)

@@ -1,0 +1,69 @@
+"""What README and docs let a reader do is done here, on a synthetic session: their code blocks run as they stand."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bt_gym import BacktestConfig, Backtester
+from bt_gym.data.synthetic import generate
+
+ROOT = Path(__file__).parent.parent
+
+
+def python_blocks(name: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the example configurations and the session of a demo, but shorter."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    (tmp_path / "demo").mkdir()
+    generate(7, 240).write(tmp_path / "demo" / "session.mbo.dbn.zst")
+    monkeypatch.setenv("BT_GYM_TAPES", str(tmp_path / "tapes"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_readme__strategy_runs_as_printed(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strategy, run = python_blocks("README.md")
+    assert len(strategy.strip().splitlines()) <= 20
+    names: dict[str, Any] = {}
+    exec(strategy, names)
+    exec(run, names)
+    trades, profit, maker_share = capsys.readouterr().out.split()
+    report = names["report"]
+    assert int(trades) == report.total_trades > 0
+    assert float(profit) == report.total_pnl
+    assert 0 < float(maker_share) <= 1
+
+
+def test_readme__strategy_runs_from_a_configuration(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / "my_file.py").write_text(python_blocks("README.md")[0], encoding="utf-8")
+    monkeypatch.syspath_prepend(checkout)
+    config = BacktestConfig.from_file(
+        "configs/sma_crossover.yaml", {"strategy.type": "my_file:JoinTheQueue", "strategy.parameters": {}}
+    )
+    report = Backtester(config, files=["demo/session.mbo.dbn.zst"]).run()
+    assert report.total_trades > 0
+
+
+def test_outputs__a_fill_leads_to_its_messages(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [
+        "backtest.output.metrics_file=demo/metrics.parquet",
+        "strategy.parameters.fast_period=5",
+        "strategy.parameters.slow_period=10",
+    ]
+    config = BacktestConfig.from_file("configs/sma_crossover.yaml", settings)
+    backtester = Backtester(config, files=["demo/session.mbo.dbn.zst"])
+    backtester.write(backtester.run())
+    names: dict[str, Any] = {}
+    exec(python_blocks("docs/outputs.md")[0], names)
+    fill, messages = names["fill"], names["messages"]
+    event = messages[fill["source_record_first"] : fill["source_record_end"]]
+    assert len(event)
+    assert (event["ts_event"] <= fill["ts_event"]).all()
+    assert capsys.readouterr().out.strip() == str(event)
