@@ -1,0 +1,64 @@
+"""What a backtest is made of: frozen models of the YAML files in `configs/`.
+
+A file has up to three top-level keys, and every key below is documented at its field:
+
+    backtest:      data_source, execution {latency_model, fill_model, market_impact}, risk_limits, output
+    strategy:      type, parameters
+    instruments:   a symbol or a pattern such as "ES??": tick_size, multiplier, currency, fees
+
+Loading validates everything and names every problem at once, with its place and the nearest valid key. What is
+documented but not built yet loads as well; `check_runnable` refuses it by name before a run.
+Paths are relative to the working directory. The kernels never see these models, only integers made from them.
+"""
+
+from bt_gym.config.backtest import BacktestConfig, with_overrides
+from bt_gym.config.backtest_section import BacktestSection
+from bt_gym.config.data import DataSourceConfig
+from bt_gym.config.execution import MAX_PROTECTION_TICKS, ExecutionConfig
+from bt_gym.config.fills import FifoFillConfig, FillModelConfig, ProbabilisticFillConfig
+from bt_gym.config.impact import LinearImpactConfig, MarketImpactConfig, NoImpactConfig
+from bt_gym.config.instruments import InstrumentConfig
+from bt_gym.config.latency import FixedLatencyConfig, LatencyModelConfig
+from bt_gym.config.output import OutputConfig
+from bt_gym.config.risk import RiskLimitsConfig
+from bt_gym.config.runnable import check_runnable, unbuilt
+from bt_gym.config.strategy import (
+    AnyStrategyConfig,
+    FeatureConfig,
+    MlEnhancedMomentumConfig,
+    MlEnhancedMomentumParameters,
+    OwnStrategyConfig,
+    SmaCrossoverConfig,
+    SmaCrossoverParameters,
+    StrategyConfig,
+)
+
+__all__ = [
+    "MAX_PROTECTION_TICKS",
+    "AnyStrategyConfig",
+    "BacktestConfig",
+    "BacktestSection",
+    "DataSourceConfig",
+    "ExecutionConfig",
+    "FeatureConfig",
+    "FifoFillConfig",
+    "FillModelConfig",
+    "FixedLatencyConfig",
+    "InstrumentConfig",
+    "LatencyModelConfig",
+    "LinearImpactConfig",
+    "MarketImpactConfig",
+    "MlEnhancedMomentumConfig",
+    "MlEnhancedMomentumParameters",
+    "NoImpactConfig",
+    "OutputConfig",
+    "OwnStrategyConfig",
+    "ProbabilisticFillConfig",
+    "RiskLimitsConfig",
+    "SmaCrossoverConfig",
+    "SmaCrossoverParameters",
+    "StrategyConfig",
+    "check_runnable",
+    "unbuilt",
+    "with_overrides",
+]

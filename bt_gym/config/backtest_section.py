@@ -1,0 +1,20 @@
+"""The `backtest:` section of a file."""
+
+from bt_gym._section import Section
+from bt_gym.config.data import DataSourceConfig
+from bt_gym.config.execution import ExecutionConfig
+from bt_gym.config.output import OutputConfig
+from bt_gym.config.risk import RiskLimitsConfig
+
+
+class BacktestSection(Section):
+    """The `backtest:` section."""
+
+    data_source: DataSourceConfig = DataSourceConfig()
+    """Market data."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """Latency, fills and impact."""
+    risk_limits: RiskLimitsConfig = RiskLimitsConfig()
+    """Limits on orders and positions."""
+    output: OutputConfig = OutputConfig()
+    """Result files."""

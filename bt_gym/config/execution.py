@@ -1,0 +1,25 @@
+"""How our orders meet the market."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bt_gym._section import Section, Whole
+from bt_gym.config.fills import FifoFillConfig, FillModelConfig
+from bt_gym.config.impact import MarketImpactConfig, NoImpactConfig
+from bt_gym.config.latency import FixedLatencyConfig, LatencyModelConfig
+
+MAX_PROTECTION_TICKS = 128  # what a ladder window leaves on each side of the touch
+
+
+class ExecutionConfig(Section):
+    """How our orders meet the market."""
+
+    latency_model: LatencyModelConfig = FixedLatencyConfig()
+    """Delays of our requests and of what we learn."""
+    fill_model: FillModelConfig = FifoFillConfig()
+    """When a resting order fills."""
+    market_impact: MarketImpactConfig = NoImpactConfig()
+    """What our trading does to prices."""
+    protection_ticks: Annotated[Whole, Field(ge=0, le=MAX_PROTECTION_TICKS)] = 20
+    """Ticks beyond the opposite best price that a market order may pay."""

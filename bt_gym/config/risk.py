@@ -1,0 +1,25 @@
+"""Limits on orders and positions."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bt_gym._section import Count, Money, Section, to_micros
+
+
+class RiskLimitsConfig(Section):
+    """Limits per strategy and instrument; an order that would break one is rejected. Left out: no limit."""
+
+    max_position: Count | None = None
+    """Lots, long or short, working orders counted as if filled."""
+    max_order_size: Count | None = None
+    """Lots of one order."""
+    max_loss: Annotated[Money, Field(gt=0)] | None = None
+    """Currency lost since the start, fees and open position included, at which all trading stops."""
+    max_orders_per_second: Count | None = None
+    """New orders and modifications in one second of the clock."""
+
+    @property
+    def max_loss_micros(self) -> int | None:
+        """`max_loss` in 1e-6 of the currency."""
+        return None if self.max_loss is None else to_micros(self.max_loss)
