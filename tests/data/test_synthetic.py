@@ -156,6 +156,7 @@ def test_generate__a_longer_session_begins_alike(es: Session) -> None:
 
 GOLDEN = {
     "es": "709f6bdb95f5cc40",
+    "es_busy": "2e16adca7cc0235c",
     "stock": "8e225977910a134d",
     "pro_rata": "f774442f65c4037e",
     "as": "e078f617f5824150",
@@ -579,9 +580,27 @@ def test_stock__is_a_small_tick_market() -> None:
     assert len(set(spreads)) >= 4
 
 
-@pytest.mark.parametrize("name", ["es", "stock"])
-def test_profiles__passive_fills_suffer_adverse_selection(name: str) -> None:
-    session = generate(23, 7200, name)
+@pytest.fixture(scope="module")
+def es_busy() -> Session:
+    return generate(23, 1200, "es_busy")
+
+
+def test_es_busy__is_dense(es_busy: Session) -> None:
+    """What the published speeds of other engines were measured on."""
+    records = live(es_busy)
+    assert 750 < len(records) / 1320 < 1000
+    mix = {letter: np.mean(records["action"] == ord(letter)) for letter in "ACMTF"}
+    expected = {"A": 0.4, "C": 0.4, "M": 0.08, "T": 0.03, "F": 0.1}
+    assert mix == pytest.approx(expected, abs=0.02)
+    assert 5000 < es_busy.exchange[0]["orders_live"] < 7500
+    sessions = [generate(23, seconds, "es_busy") for seconds in (300, 600, 900)] + [es_busy]
+    counts = [count for at in sessions for side in (0, 1) for _, _, count in at.levels(side)[:5]]
+    assert 70 < np.median(counts) < 130
+
+
+@pytest.mark.parametrize("name", ["es", "stock", "es_busy"])
+def test_profiles__passive_fills_suffer_adverse_selection(name: str, request: pytest.FixtureRequest) -> None:
+    session = request.getfixturevalue(name) if name == "es_busy" else generate(23, 7200, name)
     facts = stylised.measure(stylised.observe(session.records, session.profile.tick_nanos, session.opens + SECOND))
     assert facts["markout"]["1"] < 0
     assert facts["markout"]["10"] < 0

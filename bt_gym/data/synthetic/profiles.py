@@ -111,6 +111,30 @@ ES = Profile(
 )
 """A large-tick future: spread of one tick, long queues."""
 
+ES_BUSY = replace(
+    ES,
+    name="es_busy",
+    symbol="SYNB6",
+    instrument_id=4005,
+    news_per_second=2.2,
+    takes_per_second=8.5,
+    quotes_per_second=200.0,
+    at_touch=Decimal("0.52"),
+    distance_offset=8,
+    depth_orders=6000,
+    snipes=30.0,
+    snipe_all=0.1,
+    pull_chains=5,
+    impact_ticks=0.03,
+    joiners=38.0,
+    regime_seconds=(2.0, 8.0, 30.0, 120.0),
+    life_touch=(300 * MS, 8),
+    life_deep=(800 * MS, 8),
+    reprice=0.2,
+)
+"""The future in busy hours, the dense stream of the benchmarks: 6,000 orders, 90 at a price near the touch, some 850
+records a second (2 million in 40 minutes)."""
+
 STOCK = Profile(
     name="stock",
     symbol="SYNX",
@@ -164,7 +188,7 @@ AVELLANEDA_STOIKOV = Lattice(
 """A market without queues whose optimum is known."""
 
 PROFILES: dict[str, Profile | Lattice] = {
-    profile.name: profile for profile in (ES, STOCK, PRO_RATA, AVELLANEDA_STOIKOV)
+    profile.name: profile for profile in (ES, ES_BUSY, STOCK, PRO_RATA, AVELLANEDA_STOIKOV)
 }
 
 
