@@ -16,17 +16,15 @@ from bt_gym.core.matching import (
     cancel,
     cancel_all,
     fill,
+    follow,
+    is_matching,
     match_event,
-    next_in_line,
     report,
     restore,
-    see_levels,
-    set_bounds,
     take,
     taken_at,
 )
 from bt_gym.core.orders import (
-    MAX_ORDERS,
     REQUEST_CANCEL,
     REQUEST_CANCEL_ALL,
     REQUEST_MODIFY,
@@ -35,12 +33,11 @@ from bt_gym.core.orders import (
     report_dtype,
 )
 from bt_gym.core.positions import apply_fill
+from bt_gym.core.resting import height_of, leave, order_at, rest, see_levels
 from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, MAX_TICK, SIDE_BIT, TICK_SHIFT
 
 FOREVER = np.int64(2**62)
 _ANY = np.int64(0x7FFFFFFF)
-_ARRIVAL_REPORTS = MAX_ORDERS + LADDER_TICKS + 8
-"""Most reports that an arrival can write: own orders cancelled, one fill a price, and what becomes of it."""
 
 
 @njit
@@ -69,10 +66,17 @@ def _has_room(account) -> bool:
 
 @njit
 def _find(account, order_id: int) -> int:
-    for slot in range(account["orders"].shape[0]):
+    """Slot of an order that isn't over for the strategy; -1 when there is none.
+
+    Slots are searched, and given out, from the order's own on: ids follow each other, so that it is mostly the first.
+    """
+    count = account["orders"].shape[0]
+    slot = (order_id - 1) % count
+    for _ in range(count):
         order = account["orders"][slot]
-        if order["status"] != enums.STATUS_FREE and order["order_id"] == order_id:
+        if order["order_id"] == order_id and order["status"] != enums.STATUS_FREE:
             return slot
+        slot = slot + 1 if slot + 1 < count else 0
     return -1
 
 
@@ -86,7 +90,7 @@ def submit(account, ts: int, side: int, size: int, order_type: int, time_in_forc
     order_id = account["orders_sent"]
     if size < 1 or abs(price) >= MAX_TICK or size > 0x3FFFFFFF:
         return order_id, enums.REASON_INVALID
-    slot = _free_slot(account)
+    slot = _free_slot(account, order_id)
     if slot < 0 or not _has_room(account):
         return order_id, enums.REASON_CAPACITY
     reason = risk.refuse(account, ts, side, size, size)
@@ -96,10 +100,14 @@ def submit(account, ts: int, side: int, size: int, order_type: int, time_in_forc
 
 
 @njit
-def _free_slot(account) -> int:
-    for slot in range(account["orders"].shape[0]):
-        if account["orders"][slot]["status"] == enums.STATUS_FREE and account["orders"][slot]["requests"] == 0:
+def _free_slot(account, order_id: int) -> int:
+    count = account["orders"].shape[0]
+    slot = (order_id - 1) % count
+    for _ in range(count):
+        order = account["orders"][slot]
+        if order["status"] == enums.STATUS_FREE and order["requests"] == 0:
             return slot
+        slot = slot + 1 if slot + 1 < count else 0
     return -1
 
 
@@ -126,6 +134,8 @@ def _place(account, slot, order_id, ts, side, size, order_type, time_in_force, p
     order["behind_hit"] = 0
     order["acknowledged"] = 0
     order["unanswered"] = 0
+    account["orders_live"] += 1
+    account["most_open"][side] += size
     _send(account, ts, REQUEST_NEW, slot, order_id, price, size)
 
 
@@ -157,6 +167,7 @@ def request_modify(account, ts: int, order_id: int, size: int, price: int) -> in
     reason = risk.refuse(account, ts, np.int64(order["side"]), size, more)
     if reason == enums.REASON_NONE:
         order["most_leaves"] += more
+        account["most_open"][order["side"]] += more
         _send(account, ts, REQUEST_MODIFY, slot, order_id, price, size)
     return reason
 
@@ -172,13 +183,10 @@ def kill(account, ts: int) -> None:
 @njit
 def flatten(account, ts: int) -> None:
     """Sends the known position home at the market, past all limits, once no own order is left that could change it."""
-    for slot in range(account["orders"].shape[0]):
-        if account["orders"][slot]["status"] != enums.STATUS_FREE:
-            return
     size = account["known_position"]["size"]
-    slot = _free_slot(account)
-    if size != 0 and slot >= 0 and account["requests_live"] < account["requests"].shape[0]:
+    if account["orders_live"] == 0 and size != 0 and account["requests_live"] < account["requests"].shape[0]:
         account["orders_sent"] += 1
+        slot = _free_slot(account, account["orders_sent"])
         side = enums.SELL if size > 0 else enums.BUY
         _place(account, slot, account["orders_sent"], ts, side, abs(size), enums.ORDER_MARKET, enums.TIF_IOC, 0)
 
@@ -228,8 +236,9 @@ def _is_trading(account, events) -> bool:
 
 
 @njit
-def _enter(account, log, market, records, events, blocks, order, ts: int) -> None:
+def _enter(account, log, market, records, events, blocks, slot: int, ts: int) -> None:
     """An order (new, or modified to a new place) meets the book: takes what its limit reaches, then rests or ends."""
+    order = account["orders"][slot]
     number = account["event"] - 1
     if not _is_trading(account, events):
         cancel(account, log, order, ts, number, enums.EXEC_REJECTED, enums.REASON_NOT_TRADING)
@@ -277,9 +286,7 @@ def _enter(account, log, market, records, events, blocks, order, ts: int) -> Non
         order["priority"] = events[number]["end"]
         account["arrivals"] += 1
         order["rank"] = account["arrivals"]
-        order["status"] = enums.STATUS_WORKING
-        account["resting"] += 1
-        set_bounds(account)
+        rest(account, slot)
 
 
 @njit
@@ -290,15 +297,15 @@ def _avoid_self_match(account, log, side: int, limit: int, reach: int, ts: int, 
     others.
     """
     other_side = 1 - side
-    price, rank = _ANY if other_side == enums.BUY else -_ANY, np.int64(-1)
-    while True:
-        slot = next_in_line(account, other_side, limit, price, rank)
-        if slot < 0:
+    place = 0
+    while place < account["line_length"][other_side]:
+        other = order_at(account, other_side, place)
+        if height_of(other_side, other["price"]) < height_of(other_side, limit):
             return
-        other = account["orders"][slot]
-        price, rank = np.int64(other["price"]), other["rank"]
         if other["ahead"] < reach or not other["ahead_known"]:
             cancel(account, log, other, ts, number, enums.EXEC_CANCELED, enums.REASON_SELF_MATCH)
+        else:
+            place += 1
 
 
 @njit
@@ -315,7 +322,7 @@ def _arrive(account, log, market, records, events, blocks) -> None:
     order = account["orders"][request["slot"]]
     order["requests"] -= 1
     if request["kind"] == REQUEST_NEW:
-        _enter(account, log, market, records, events, blocks, order, ts)
+        _enter(account, log, market, records, events, blocks, request["slot"], ts)
         return
     if order["status"] != enums.STATUS_WORKING:
         report(account, log, order, ts, number, enums.EXEC_CANCEL_REJECTED, enums.REASON_TOO_LATE)
@@ -332,14 +339,16 @@ def _arrive(account, log, market, records, events, blocks) -> None:
     if left <= 0:
         cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_USER)
         return
+    if keeps:
+        order["leaves"] = left
+        report(account, log, order, ts, number, enums.EXEC_REPLACED, enums.REASON_USER)
+        return
+    leave(account, order)
+    order["status"] = enums.STATUS_PENDING_NEW
     order["leaves"] = left
     order["price"] = request["price"]
     report(account, log, order, ts, number, enums.EXEC_REPLACED, enums.REASON_USER)
-    if not keeps:
-        order["status"] = enums.STATUS_PENDING_NEW
-        account["resting"] -= 1
-        set_bounds(account)
-        _enter(account, log, market, records, events, blocks, order, ts)
+    _enter(account, log, market, records, events, blocks, request["slot"], ts)
 
 
 @njit
@@ -362,48 +371,52 @@ def _skip_quiet(events, first: int, until: int) -> int:
 
 
 @njit
-def _skip_far(account, records, events, blocks, until: int) -> int:
-    """First event after `until` (ns) or with a record that may concern a resting order, at most a block away.
+def _has_space(account, log, events, number: int, is_event: bool) -> bool:
+    """Whether the log has room for all that the next event, or else the next arrival, can write.
 
-    In one call, since a call per event costs more than most events: the market is elsewhere most of the time.
+    A resting order of n lots writes n reports at most, its fills or its end. An arrival ends own orders, is filled once
+    a price, and tells what becomes of it.
     """
-    number = account["event"]
-    block = find_block(blocks, number)
-    if blocks[block]["event"] == number:
-        return number  # a new ladder window may show own levels
-    stop = events.shape[0] if block + 1 == blocks.shape[0] else np.int64(blocks[block + 1]["event"])
-    bid_low, bid_high = account["bid_low"], account["bid_high"]
-    ask_low, ask_high = account["ask_low"], account["ask_high"]
-    i = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
-    while number < stop and events[number]["ts_event"] <= until:
-        end = np.int64(events[number]["end"])
-        while i < end:
-            key = records[i]["key"]
-            kind = key & KIND_MASK
-            tick = key >> TICK_SHIFT
-            if kind == enums.RECORD_CLEAR or kind == enums.RECORD_RESTORE:
-                return number
-            if key & SIDE_BIT:
-                concerns = tick <= bid_high or (tick >= ask_low and (tick <= ask_high or kind == enums.RECORD_TRADE))
-            else:
-                concerns = tick >= ask_low or (tick <= bid_high and (tick >= bid_low or kind == enums.RECORD_TRADE))
-            if concerns:
-                return number
-            i += 1
-        number += 1
-    return number
+    room = log.shape[0] - (account["reports_written"] - account["reports_kept"])
+    if is_event:
+        first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
+        most = account["resting"] + np.int64(events[number]["end"]) - first  # an end each, a fill a record
+        return account["resting"] == 0 or room >= most or room >= _resting_lots(account)
+    request = account["requests"][account["first_request"]]
+    if request["kind"] == REQUEST_CANCEL:
+        return room >= 1
+    most = np.int64(account["resting"]) + 3
+    if request["kind"] != REQUEST_CANCEL_ALL and room < most + LADDER_TICKS:
+        most += min(LADDER_TICKS, _prices_in_reach(account, events, request))
+    return room >= most
 
 
 @njit
-def _most_reports(account, events, number: int, is_event: bool) -> int:
-    """Most reports that the next event, or else the next arrival, can write.
+def _resting_lots(account) -> int:
+    lots = np.int64(0)
+    for side in range(2):
+        for place in range(account["line_length"][side]):
+            lots += order_at(account, side, place)["leaves"]
+    return lots
 
-    In an event each own order can end once, and each record (a trade, an add) can leave one order filled in part.
-    """
-    if not is_event:
-        return _ARRIVAL_REPORTS
-    first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
-    return account["resting"] + np.int64(events[number]["end"]) - first if account["resting"] > 0 else 0
+
+@njit
+def _prices_in_reach(account, events, request) -> int:
+    """Most fills of an arriving order: as many as it has lots, and one a price up to its limit."""
+    order = account["orders"][request["slot"]]
+    is_new = request["kind"] == REQUEST_NEW
+    lots = np.int64(order["leaves"] if is_new else request["size"])
+    if order["order_type"] == enums.ORDER_MARKET:
+        return min(lots, account["models"]["protection"] + 1)
+    side = np.int64(order["side"])
+    best = enums.NO_TICK
+    if account["event"] > 0:
+        last = events[account["event"] - 1]
+        best = np.int64(last["ask"] if side == enums.BUY else last["bid"])
+    if best == enums.NO_TICK:
+        return np.int64(0)
+    limit = np.int64(order["price"] if is_new else request["price"])
+    return min(lots, max(height_of(side, limit) - height_of(side, best) + 1, 0))
 
 
 @njit
@@ -411,7 +424,16 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
     """Lets the exchange work up to `until` (ns): market events over own orders, requests that arrive.
 
     With `stop_on_report` it stops at the time when the first undelivered report is known, if that is earlier: its
-    receiver may act on it. Returns (time reached, whether the log must be made longer first).
+    receiver may act on it.
+
+    Args:
+        log: ring of `report_dtype`, a power of two long. It must hold what one event or one arrival writes on top of
+            what is kept (from `account["reports_kept"]` on): own resting orders, plus the lots of the order that
+            arrives or the prices it may reach, whichever is less, plus 3. Orders of one lot in an account of 16: 20.
+
+    Returns:
+        (time reached, whether the log must be made longer first). When the log is too short, nothing is lost: keep
+        fewer or lengthen it, and call again.
     """
     total = events.shape[0]
     if stop_on_report and account["reports_known"] < account["reports_written"]:
@@ -420,43 +442,49 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
         arrival = FOREVER
         if account["requests_live"] > 0:
             arrival = account["requests"][account["first_request"]]["ts_exchange"]
+        written = account["reports_written"]
         if account["resting"] == 0 and account["takens"] == 0:
             account["event"] = _skip_quiet(events, account["event"], min(until, arrival))
-        elif account["takens"] == 0:
-            account["event"] = _skip_far(account, records, events, blocks, min(until, arrival))
-        number = account["event"]
-        ts = events[number]["ts_event"] if number < total else FOREVER
-        if min(ts, arrival) > until or min(ts, arrival) == FOREVER:
-            return until, False
-        written = account["reports_written"]
-        if written - account["reports_kept"] + _most_reports(account, events, number, ts <= arrival) > log.shape[0]:
-            return until, True
-        if ts <= arrival:  # the market is first at equal times
-            happen(account, log, records, events, blocks, number, ts)
         else:
-            _arrive(account, log, market, records, events, blocks)
+            stop = _next_window(account, blocks, total) if account["unseen"] > 0 else total
+            follow(account, log, records, events, account["event"], stop, min(until, arrival))
+        if account["reports_written"] == written:
+            number = account["event"]
+            ts = events[number]["ts_event"] if number < total else FOREVER
+            if min(ts, arrival) > until or min(ts, arrival) == FOREVER:
+                return until, False
+            if not _has_space(account, log, events, number, ts <= arrival):
+                return until, True
+            if ts <= arrival:  # the market is first at equal times
+                happen(account, log, records, events, blocks, number, ts)
+            else:
+                _arrive(account, log, market, records, events, blocks)
         if stop_on_report and written == account["reports_known"] and account["reports_written"] > written:
             until = min(until, log[written & (log.shape[0] - 1)]["ts_known"])
 
 
 @njit
+def _next_window(account, blocks, total: int) -> int:
+    """Next event that begins a ladder window, which may show levels of own orders; the next event itself if it does."""
+    block = find_block(blocks, account["event"])
+    if blocks[block]["event"] == account["event"]:
+        return account["event"]
+    return np.int64(blocks[block + 1]["event"]) if block + 1 < blocks.shape[0] else total
+
+
+@njit
 def happen(account, log, records, events, blocks, number: int, ts: int) -> None:
     """One market event at the exchange."""
-    if account["resting"] > 0:
+    if account["unseen"] > 0:
         block = find_block(blocks, number)
         if blocks[block]["event"] == number:
             see_levels(account, blocks[block])
     first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
     last = np.int64(events[number]["end"])
-    phase = events[number]["flags"] & enums.PHASE_MASK
-    before = events[number - 1]["flags"] & enums.PHASE_MASK if number > 0 else enums.PHASE_SNAPSHOT
-    if phase == enums.PHASE_SNAPSHOT:
+    if events[number]["flags"] & enums.PHASE_MASK == enums.PHASE_SNAPSHOT:
         restore(account, records, first, last)
     else:
-        # an uncross leaves the market trading: its first event fills real orders, and own ones
-        opened = before == enums.PHASE_CONTINUOUS or before == enums.PHASE_AUCTION
-        matching = phase == enums.PHASE_CONTINUOUS and opened
-        match_event(account, log, records, first, last, ts, number, matching)
+        match_event(account, log, records, first, last, ts, number, is_matching(events, number))
     account["event"] = number + 1
 
 
@@ -480,6 +508,7 @@ def deliver(account, log, until: int) -> int:
                 order["known_price"] = row["price"]
             order["known_leaves"] = row["leaves"]
             order["acknowledged"] = 1
+            account["most_open"][order["side"]] -= order["most_leaves"]
             order["most_leaves"] -= row["size"]
             if row["exec_type"] == enums.EXEC_REPLACED or row["exec_type"] == enums.EXEC_CANCEL_REJECTED:
                 order["unanswered"] -= 1
@@ -487,6 +516,9 @@ def deliver(account, log, until: int) -> int:
                 order["most_leaves"] = row["leaves"]
             if row["leaves"] == 0 and order["status"] == enums.STATUS_DONE:
                 order["status"] = enums.STATUS_FREE
+                account["orders_live"] -= 1
+            else:
+                account["most_open"][order["side"]] += order["most_leaves"]
     return account["reports_known"] - start
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
+from bt_gym.core.orders import FAR_LEVEL
 from bt_gym.core.positions import apply_fill
-from bt_gym.core.tape import GONE_BIT, KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT
-
-_LARGEST = 0x7FFFFFFF
+from bt_gym.core.resting import find_level, height_of, is_own_level, leave, order_at
+from bt_gym.core.tape import GONE_BIT, KIND_MASK, SIDE_BIT, TICK_SHIFT
 
 
 @njit
@@ -66,12 +66,10 @@ def fill(account, log, order, ts: int, event: int, price: int, size: int, liquid
 @njit
 def finish(account, order) -> None:
     """The order is over at the exchange. Its slot is freed when the strategy has learned of it."""
-    was_resting = order["status"] == enums.STATUS_WORKING
+    if order["status"] == enums.STATUS_WORKING:
+        leave(account, order)
     order["leaves"] = 0
     order["status"] = enums.STATUS_DONE
-    if was_resting:
-        account["resting"] -= 1
-        set_bounds(account)
 
 
 @njit
@@ -82,81 +80,31 @@ def cancel(account, log, order, ts: int, event: int, exec_type: int, reason: int
 
 
 @njit
-def set_bounds(account) -> None:
-    """Price range of the own resting orders per side, so that most records cost two compares."""
-    bid_high, bid_low, ask_low, ask_high = -_LARGEST - 1, _LARGEST, _LARGEST, -_LARGEST - 1
-    for slot in range(account["orders"].shape[0]):
-        order = account["orders"][slot]
-        if order["status"] != enums.STATUS_WORKING:
-            continue
-        price = order["price"]
-        if order["side"] == enums.BUY:
-            bid_high, bid_low = max(bid_high, price), min(bid_low, price)
-        else:
-            ask_low, ask_high = min(ask_low, price), max(ask_high, price)
-    account["bid_high"] = bid_high
-    account["bid_low"] = bid_low
-    account["ask_low"] = ask_low
-    account["ask_high"] = ask_high
-
-
-@njit
 def cancel_all(account, log, ts: int, event: int, exec_type: int, reason: int) -> None:
     """Ends all own resting orders: bids, then asks, each in the order in which they would have been filled."""
     for side in range(2):
-        worst = -_LARGEST if side == enums.BUY else _LARGEST
-        while True:
-            slot = next_in_line(account, side, worst, -worst, np.int64(-1))
-            if slot < 0:
-                break
-            cancel(account, log, account["orders"][slot], ts, event, exec_type, reason)
-
-
-@njit
-def next_in_line(account, side: int, worst: int, after_price: int, after_rank: int) -> int:
-    """Slot of the own resting order that comes next by price, then arrival; -1 when none is left.
-
-    Considers orders of `side` at `worst` or better that come behind (`after_price`, `after_rank`).
-    """
-    sign = 1 if side == enums.BUY else -1
-    found = -1
-    for slot in range(account["orders"].shape[0]):
-        order = account["orders"][slot]
-        if order["status"] != enums.STATUS_WORKING or order["side"] != side:
-            continue
-        price = sign * np.int64(order["price"])
-        if price < sign * worst or price > sign * after_price:
-            continue
-        if price == sign * after_price and order["rank"] <= after_rank:
-            continue
-        if found >= 0:
-            best = account["orders"][found]
-            best_price = sign * np.int64(best["price"])
-            if price < best_price or (price == best_price and order["rank"] > best["rank"]):
-                continue
-        found = slot
-    return found
+        while account["line_length"][side] > 0:
+            cancel(account, log, order_at(account, side, 0), ts, event, exec_type, reason)
 
 
 @njit
 def _open_trade(account, log, ts: int, event: int, side: int, tick: int, volume: int) -> None:
     """A trade meets the resting side: own orders at better prices come first, the rest is for the level."""
-    inside = tick + 1 if side == enums.BUY else tick - 1
-    price, rank = _LARGEST if side == enums.BUY else -_LARGEST, np.int64(-1)
-    while volume > 0:
-        slot = next_in_line(account, side, inside, price, rank)
-        if slot < 0:
+    height = height_of(side, tick)
+    while volume > 0 and account["line_length"][side] > 0:
+        order = order_at(account, side, 0)
+        if height_of(side, order["price"]) <= height:
             break
-        order = account["orders"][slot]
-        price, rank = np.int64(order["price"]), order["rank"]
         size = min(np.int64(order["leaves"]), volume)
         volume -= size
-        fill(account, log, order, ts, event, price, size, enums.LIQUIDITY_MAKER)
+        fill(account, log, order, ts, event, np.int64(order["price"]), size, enums.LIQUIDITY_MAKER)
     account["trade_side"] = side
     account["trade_tick"] = tick
     account["trade_volume"] = volume
-    for slot in range(account["orders"].shape[0]):
-        order = account["orders"][slot]
+    for place in range(find_level(account, side, tick), account["line_length"][side]):
+        order = order_at(account, side, place)
+        if order["price"] != tick:
+            break
         order["trade_ahead"] = 0
         order["behind_hit"] = 0
 
@@ -171,27 +119,26 @@ def _settle(account, log, ts: int, event: int) -> None:
     tick = np.int64(account["trade_tick"])
     volume = np.int64(account["trade_volume"])
     taken = np.int64(0)
-    rank = np.int64(-1)
-    while volume > taken:
-        slot = next_in_line(account, side, tick, tick, rank)
-        if slot < 0:
+    place = find_level(account, side, tick)
+    while volume > taken and place < account["line_length"][side]:
+        order = order_at(account, side, place)
+        if order["price"] != tick:
             break
-        order = account["orders"][slot]
-        rank = order["rank"]
         if (order["ahead_known"] and order["ahead"] <= 0) or order["behind_hit"]:
             size = min(np.int64(order["leaves"]), volume - order["trade_ahead"] - taken)
             if size > 0:
                 taken += size
                 fill(account, log, order, ts, event, tick, size, enums.LIQUIDITY_MAKER)
+        place += order["leaves"] > 0  # else the next one has moved up
 
 
 @njit
 def _queue(account, side: int, tick: int, kind: int, size: int, priority: int) -> None:
     """A record changes a level at which own orders rest."""
-    for slot in range(account["orders"].shape[0]):
-        order = account["orders"][slot]
-        if order["status"] != enums.STATUS_WORKING or order["price"] != tick or order["side"] != side:
-            continue
+    for place in range(find_level(account, side, tick), account["line_length"][side]):
+        order = order_at(account, side, place)
+        if order["price"] != tick:
+            return
         ahead = kind != enums.RECORD_ADD and priority < order["priority"]
         if kind == enums.RECORD_FILL or kind == enums.RECORD_HIDDEN:
             if ahead:
@@ -204,6 +151,85 @@ def _queue(account, side: int, tick: int, kind: int, size: int, priority: int) -
                     order["ahead"] += size
             elif not ahead:  # until the level is seen, count what stands behind: ahead = displayed - behind
                 order["ahead"] -= size
+
+
+@njit
+def follow(account, log, records, events, first: int, stop: int, until: int) -> None:
+    """Runs events from number `first` to `stop` (not included) as long as they happen by `until` (ns) and only move
+    queues or meet own orders by an opposite add; ends before the first event that may do more, or after the first
+    that has filled one.
+
+    In one loop, since a call per event costs more than most events: the market is elsewhere most of the time.
+    """
+    number = first
+    start = np.int64(events[first - 1]["end"]) if first > 0 else np.int64(0)
+    room = log.shape[0] - (account["reports_written"] - account["reports_kept"]) - account["resting"]
+    bid_reach = np.int64(account["reach"][enums.BID])
+    ask_reach = np.int64(account["reach"][enums.ASK])
+    bid_levels = account["levels"][enums.BID]
+    ask_levels = account["levels"][enums.ASK]
+    is_taken = account["takens"] > 0
+    is_unseen = account["unseen"] > 0
+    while number < stop and events[number]["ts_event"] <= until:
+        end = np.int64(events[number]["end"])
+        flags = events[number]["flags"]
+        if end - start > room or flags & enums.PHASE_MASK == enums.PHASE_SNAPSHOT:
+            break
+        if flags & enums.EVENT_TRADE and _has_trade(records, start, end, bid_reach, ask_reach):
+            break
+        crossing = False
+        gone = False
+        for i in range(start, end):
+            key = records[i]["key"]
+            kind = key & KIND_MASK
+            side = 1 if key & SIDE_BIT else 0
+            height = np.int64(key >> TICK_SHIFT) ^ -side
+            if kind == enums.RECORD_ADD:
+                crossing |= height >= ~(bid_reach if side else ask_reach)
+            if kind != enums.RECORD_ADD or is_unseen:
+                distance = (ask_reach if side else bid_reach) - height
+                levels = ask_levels if side else bid_levels
+                if distance >= 0 and levels >> min(distance, FAR_LEVEL) & 1 and kind <= enums.RECORD_FILL:
+                    tick = np.int64(key >> TICK_SHIFT)
+                    _queue(account, side, tick, kind, records[i]["size"], records[i]["priority"])
+                if kind == enums.RECORD_CLEAR:
+                    return
+            if is_taken:
+                tick = np.int64(key >> TICK_SHIFT)
+                size, priority = records[i]["size"], records[i]["priority"]
+                gone |= _follow_taken(account, i, kind, side, tick, size, priority, key & GONE_BIT)
+        if crossing and account["models"]["fill_on_cross"] and is_matching(events, number):
+            _cross(account, log, records, start, end, events[number]["ts_event"], number)
+            _drop_taken(account)
+            account["event"] = number + 1
+            return
+        if gone:
+            _drop_taken(account)
+            is_taken = account["takens"] > 0
+        number += 1
+        account["event"] = number
+        start = end
+
+
+@njit
+def is_matching(events, number: int) -> bool:
+    """Whether own orders can trade in event `number`: in continuous trading that goes on, or that an uncross opened."""
+    if events[number]["flags"] & enums.PHASE_MASK != enums.PHASE_CONTINUOUS or number == 0:
+        return False
+    before = events[number - 1]["flags"] & enums.PHASE_MASK
+    return before == enums.PHASE_CONTINUOUS or before == enums.PHASE_AUCTION
+
+
+@njit
+def _has_trade(records, first: int, last: int, bid_reach: int, ask_reach: int) -> bool:
+    """Whether an aggressor of records `first:last` gets to an own order's price."""
+    for i in range(first, last):
+        key = records[i]["key"]
+        if key & KIND_MASK == enums.RECORD_TRADE:
+            side = 1 if key & SIDE_BIT else 0
+            if height_of(side, key >> TICK_SHIFT) <= (ask_reach if side else bid_reach):
+                return True
+    return False
 
 
 @njit
@@ -221,7 +247,7 @@ def match_event(account, log, records, first: int, last: int, ts: int, event: in
         tick = key >> TICK_SHIFT
         if kind == enums.RECORD_TRADE:
             _settle(account, log, ts, event)
-            if matching and (tick <= account["bid_high"] if side == enums.BID else tick >= account["ask_low"]):
+            if matching and height_of(side, tick) <= account["reach"][side]:
                 _open_trade(account, log, ts, event, side, np.int64(tick), np.int64(records[i]["size"]))
             continue
         if kind == enums.RECORD_TRADE_N:  # meets no level: its fills, if any, only move queues
@@ -233,13 +259,8 @@ def match_event(account, log, records, first: int, last: int, ts: int, event: in
             continue
         if account["takens"] > 0:
             _follow_taken(account, i, kind, side, tick, records[i]["size"], records[i]["priority"], key & GONE_BIT)
-        if side == enums.BID:
-            near = account["bid_low"] <= tick <= account["bid_high"]
-            crossing |= kind == enums.RECORD_ADD and tick >= account["ask_low"]
-        else:
-            near = account["ask_low"] <= tick <= account["ask_high"]
-            crossing |= kind == enums.RECORD_ADD and tick <= account["bid_high"]
-        if near:
+        crossing |= kind == enums.RECORD_ADD and height_of(side, tick) >= ~account["reach"][1 - side]
+        if is_own_level(account, side, tick):
             own_level = side == account["trade_side"] and tick == account["trade_tick"]
             if own_level and kind != enums.RECORD_FILL and kind != enums.RECORD_HIDDEN:
                 _settle(account, log, ts, event)
@@ -248,14 +269,13 @@ def match_event(account, log, records, first: int, last: int, ts: int, event: in
     if crossing and matching and account["models"]["fill_on_cross"]:
         _cross(account, log, records, first, last, ts, event)
     if account["takens"] > 0:
-        _drop_taken(account, True)
+        _drop_taken(account)
 
 
 @njit
 def _cleared(account, log, ts: int, event: int) -> None:
     """The exchange has dropped all resting orders, own ones included."""
     cancel_all(account, log, ts, event, enums.EXEC_EXPIRED, enums.REASON_BOOK_CLEARED)
-    account["taken"]["lots"][:] = 0
     account["takens"] = 0
 
 
@@ -267,43 +287,30 @@ def restore(account, records, first: int, last: int) -> None:
     the snapshot differ from the book so far, `ahead` becomes what stands before that order. Where nothing is known,
     everything restored is ahead.
     """
-    for slot in range(account["orders"].shape[0]):
-        order = account["orders"][slot]
-        if order["status"] != enums.STATUS_WORKING:
-            continue
-        ahead = np.int64(0)
-        priority = last
-        for i in range(first, last):
-            key = records[i]["key"]
-            kind = key & KIND_MASK
-            if kind == enums.RECORD_CLEAR:  # a snapshot that begins again
-                ahead = np.int64(0)
-                priority = last
-            elif (
-                kind == enums.RECORD_RESTORE
-                and priority == last
-                and key >> TICK_SHIFT == order["price"]
-                and (1 if key & SIDE_BIT else 0) == order["side"]
-            ):
-                if order["ahead_known"] and ahead + records[i]["size"] > order["ahead"]:
-                    priority = i
-                else:
-                    ahead += records[i]["size"]
-        order["ahead"] = ahead if order["ahead_known"] else 0
-        order["priority"] = priority
-    account["taken"]["lots"][:] = 0
+    for side in range(2):
+        for place in range(account["line_length"][side]):
+            order = order_at(account, side, place)
+            ahead = np.int64(0)
+            priority = last
+            for i in range(first, last):
+                key = records[i]["key"]
+                kind = key & KIND_MASK
+                if kind == enums.RECORD_CLEAR:  # a snapshot that begins again
+                    ahead = np.int64(0)
+                    priority = last
+                elif (
+                    kind == enums.RECORD_RESTORE
+                    and priority == last
+                    and key >> TICK_SHIFT == order["price"]
+                    and (1 if key & SIDE_BIT else 0) == side
+                ):
+                    if order["ahead_known"] and ahead + records[i]["size"] > order["ahead"]:
+                        priority = i
+                    else:
+                        ahead += records[i]["size"]
+            order["ahead"] = ahead if order["ahead_known"] else 0
+            order["priority"] = priority
     account["takens"] = 0
-
-
-@njit
-def see_levels(account, block) -> None:
-    """A new ladder window: own orders whose level it shows learn what is ahead of them."""
-    for slot in range(account["orders"].shape[0]):
-        order = account["orders"][slot]
-        offset = order["price"] - block["base"]
-        if order["status"] == enums.STATUS_WORKING and not order["ahead_known"] and 0 <= offset < LADDER_TICKS:
-            order["ahead"] += block["ladder"][order["side"], offset]
-            order["ahead_known"] = 1
 
 
 @njit
@@ -325,18 +332,15 @@ def _cross(account, log, records, first: int, last: int, ts: int, event: int) ->
             if records[j]["priority"] == i and (kind == enums.RECORD_DEL or kind == enums.RECORD_FILL):
                 left += records[j]["size"]
         left -= _taken_of_order(account, i)
-        price, rank = _LARGEST if own_side == enums.BUY else -_LARGEST, np.int64(-1)
-        while left > 0:
-            slot = next_in_line(account, own_side, tick, price, rank)
-            if slot < 0:
+        while left > 0 and account["line_length"][own_side] > 0:
+            order = order_at(account, own_side, 0)
+            if height_of(own_side, order["price"]) < height_of(own_side, tick):
                 break
-            order = account["orders"][slot]
-            price, rank = np.int64(order["price"]), order["rank"]
             size = min(np.int64(order["leaves"]), left)
             if not take(account, 1 - own_side, tick, size, left, i, True):
                 break
             left -= size
-            fill(account, log, order, ts, event, price, size, enums.LIQUIDITY_MAKER)
+            fill(account, log, order, ts, event, np.int64(order["price"]), size, enums.LIQUIDITY_MAKER)
 
 
 @njit
@@ -347,22 +351,19 @@ def take(account, side: int, tick: int, size: int, displayed: int, priority: int
         displayed: lots on the tape at the level (or of the order) now.
         priority: of the order, or the tape's next record: what stands before it is the liquidity that was there.
     """
-    free = -1
-    for i in range(account["taken"].shape[0]):
+    for i in range(account["takens"]):
         entry = account["taken"][i]
-        if entry["lots"] == 0:
-            free = i if free < 0 else free
-        elif is_order and entry["is_order"] and entry["priority"] == priority:
+        if is_order and entry["is_order"] and entry["priority"] == priority:
             entry["lots"] += size
             return True
-        elif not is_order and not entry["is_order"] and entry["side"] == side and entry["tick"] == tick:
+        if not is_order and not entry["is_order"] and entry["side"] == side and entry["tick"] == tick:
             entry["lots"] += size
             entry["old"] = displayed
             entry["priority"] = priority
             return True
-    if free < 0:
+    if account["takens"] == account["taken"].shape[0]:
         return False
-    entry = account["taken"][free]
+    entry = account["taken"][account["takens"]]
     entry["side"] = side
     entry["tick"] = tick
     entry["lots"] = size
@@ -376,36 +377,33 @@ def take(account, side: int, tick: int, size: int, displayed: int, priority: int
 @njit
 def taken_at(account, side: int, tick: int) -> int:
     """Lots displayed at the level on the tape that this account has taken already."""
-    lots = 0
-    if account["takens"] > 0:
-        for i in range(account["taken"].shape[0]):
-            entry = account["taken"][i]
-            if entry["side"] == side and entry["tick"] == tick:
-                lots += entry["lots"]
+    lots = np.int64(0)
+    for i in range(account["takens"]):
+        entry = account["taken"][i]
+        if entry["side"] == side and entry["tick"] == tick:
+            lots += entry["lots"]
     return lots
 
 
 @njit
 def _taken_of_order(account, priority: int) -> int:
-    if account["takens"] > 0:
-        for i in range(account["taken"].shape[0]):
-            entry = account["taken"][i]
-            if entry["lots"] > 0 and entry["is_order"] and entry["priority"] == priority:
-                return entry["lots"]
-    return 0
+    for i in range(account["takens"]):
+        entry = account["taken"][i]
+        if entry["is_order"] and entry["priority"] == priority:
+            return np.int64(entry["lots"])
+    return np.int64(0)
 
 
 @njit
-def _follow_taken(account, number, kind: int, side: int, tick: int, size: int, priority: int, gone: int) -> None:
-    """A record of the tape changes liquidity that this account has taken.
+def _follow_taken(account, number, kind: int, side: int, tick: int, size: int, priority: int, gone: int) -> bool:
+    """A record of the tape changes liquidity that this account has taken; returns whether an entry may be over.
 
     At a level it is assumed that what leaves was not what we took, as long as there is other old size: liquidity stays
     taken rather too long than too short.
     """
-    for i in range(account["taken"].shape[0]):
+    over = False
+    for i in range(account["takens"]):
         entry = account["taken"][i]
-        if entry["lots"] == 0:
-            continue
         if kind == enums.RECORD_ADD:
             if entry["is_order"] and entry["priority"] == priority and priority != number:  # it moves: so do we
                 entry["priority"] = number
@@ -419,19 +417,22 @@ def _follow_taken(account, number, kind: int, side: int, tick: int, size: int, p
                     entry["old"] = 0 if gone else entry["old"] + size
                     if not gone:
                         entry["lots"] = min(entry["lots"], entry["old"])
+                    over |= entry["old"] <= 0
             elif entry["side"] == side and entry["tick"] == tick and priority < entry["priority"]:
                 entry["old"] += size
                 entry["lots"] = max(0, min(entry["lots"], entry["old"]))
-    _drop_taken(account, False)
+                over |= entry["lots"] == 0
+    return over
 
 
 @njit
-def _drop_taken(account, end_of_event: bool) -> None:
-    """Recounts the entries; at the end of an event, orders that are gone and did not move are dropped."""
+def _drop_taken(account) -> None:
+    """At the end of an event: forgets what has left the tape; an order that is gone and did not move has."""
     live = 0
-    for i in range(account["taken"].shape[0]):
+    for i in range(account["takens"]):
         entry = account["taken"][i]
-        if end_of_event and entry["is_order"] and entry["old"] == 0:
-            entry["lots"] = 0
-        live += entry["lots"] > 0
+        if entry["lots"] > 0 and not (entry["is_order"] and entry["old"] == 0):
+            if live < i:
+                account["taken"][live] = entry
+            live += 1
     account["takens"] = live

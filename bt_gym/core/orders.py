@@ -8,13 +8,16 @@ import numpy as np
 from bt_gym.core.positions import position_dtype
 
 MAX_ORDERS = 64
-"""Own orders of an account that can be live or in flight at once; a further one is rejected (`REASON_CAPACITY`)."""
+"""Own orders of a backtest's account that can be live or in flight at once; a further one is `REASON_CAPACITY`."""
 
 MAX_REQUESTS = 128
-"""Own requests that can travel to the exchange at once; two are kept for the kill switch and the order that follows."""
+"""Own requests of it that can travel at once; two are kept for the kill switch and the order that follows."""
 
 MAX_TAKEN = 64
-"""Places whose liquidity an account has taken and that still stand on the tape."""
+"""Places whose liquidity it has taken and that still stand on the tape."""
+
+FAR_LEVEL = 62
+"""Bit of `levels` and row of `first_in_level` for all own levels that are as many ticks from the best one, or more."""
 
 order_dtype = np.dtype(
     [
@@ -109,49 +112,79 @@ models_dtype = np.dtype(
     align=True,
 )
 
-account_dtype = np.dtype(
-    [
-        ("event", "<i8"),  # events that have happened at the exchange: the next one to match
-        ("orders_sent", "<i8"),  # last order id
-        ("arrivals", "<i8"),  # last rank
-        ("last_arrival", "<i8"),  # ns: no request overtakes an earlier one
-        ("last_known", "<i8"),  # ns: nor does a report
-        ("reports_written", "<i8"),  # into the log
-        ("reports_known", "<i8"),  # delivered from the log
-        ("reports_kept", "<i8"),  # first one that the log must still hold: 0 keeps all of a run
-        ("rate_second", "<i8"),  # clock second of the last order
-        ("rate_count", "<i8"),  # orders and modifies sent in it
-        ("killed", "<i8"),  # 1 after the loss limit
-        ("first_request", "<i8"),  # ring position of the oldest request
-        ("requests_live", "<i8"),
-        ("resting", "<i4"),  # orders with STATUS_WORKING
-        ("takens", "<i4"),  # entries of `taken` in use
-        ("bid_high", "<i4"),  # best own bid, smallest int32 without one
-        ("bid_low", "<i4"),
-        ("ask_low", "<i4"),  # best own ask, largest int32 without one
-        ("ask_high", "<i4"),
-        ("trade_side", "<i4"),  # resting side of the trade under way, -1 without one
-        ("trade_tick", "<i4"),
-        ("trade_volume", "<i4"),  # what is left of it for the level
-        ("position", position_dtype),  # at the exchange
-        ("known_position", position_dtype),  # as reported
-        ("models", models_dtype),
-        ("orders", order_dtype, (MAX_ORDERS,)),
-        ("requests", request_dtype, (MAX_REQUESTS,)),
-        ("taken", taken_dtype, (MAX_TAKEN,)),
-    ],
-    align=True,
-)
+
+def make_account_dtype(
+    max_orders: int = MAX_ORDERS, max_requests: int = MAX_REQUESTS, max_taken: int = MAX_TAKEN
+) -> np.dtype:
+    """The record of an account with room for so many orders, requests under way, and places it took from.
+
+    Kernels read the sizes from the record. A new set of sizes compiles them once more.
+
+    Raises:
+        ValueError: a size is too small for one order, or above what the kernels can count.
+    """
+    if not (1 <= max_orders < 1 << 15 and 4 <= max_requests < 1 << 15 and 1 <= max_taken < 1 << 15):
+        raise ValueError(
+            f"{max_orders} orders, {max_requests} requests, {max_taken} places: at least 1, 4 and 1, below 32768 each"
+        )
+    return np.dtype(
+        [
+            ("event", "<i8"),  # events that have happened at the exchange: the next one to match
+            ("orders_sent", "<i8"),  # last order id
+            ("arrivals", "<i8"),  # last rank
+            ("last_arrival", "<i8"),  # ns: no request overtakes an earlier one
+            ("last_known", "<i8"),  # ns: nor does a report
+            ("reports_written", "<i8"),  # into the log
+            ("reports_known", "<i8"),  # delivered from the log
+            ("reports_kept", "<i8"),  # first one that the log must still hold: 0 keeps all of a run
+            ("rate_second", "<i8"),  # clock second of the last order
+            ("rate_count", "<i8"),  # orders and modifies sent in it
+            ("killed", "<i8"),  # 1 after the loss limit
+            ("first_request", "<i8"),  # ring position of the oldest request
+            ("requests_live", "<i8"),
+            ("orders_live", "<i8"),  # orders whose slot isn't free
+            ("most_open", "<i8", (2,)),  # sum of `most_leaves` per side
+            ("levels", "<i8", (2,)),  # per side: bit d = own orders rest d ticks behind the own best price
+            ("reach", "<i4", (2,)),  # per side: height of the own best price, see `core.resting`; smallest int32: none
+            ("line_length", "<i4", (2,)),  # own resting orders per side
+            ("resting", "<i4"),  # and of both
+            ("unseen", "<i4"),  # of them, those with `ahead_known` 0
+            ("takens", "<i4"),  # entries of `taken` in use, the first ones
+            ("trade_side", "<i4"),  # resting side of the trade under way, -1 without one
+            ("trade_tick", "<i4"),
+            ("trade_volume", "<i4"),  # what is left of it for the level
+            ("position", position_dtype),  # at the exchange
+            ("known_position", position_dtype),  # as reported
+            ("models", models_dtype),
+            ("line", "<i2", (2, max_orders)),  # slots of resting orders per side, as they fill: best price, then oldest
+            ("first_in_level", "<i2", (2, FAR_LEVEL + 1)),  # place in `line` of the first order of a level of `levels`
+            ("orders", order_dtype, (max_orders,)),
+            ("requests", request_dtype, (max_requests,)),
+            ("taken", taken_dtype, (max_taken,)),
+        ],
+        align=True,
+    )
 
 
-def new_account(models: np.ndarray) -> np.ndarray:
-    """An account without orders, shape (1,). `models`: one record of `models_dtype`."""
-    account = np.zeros(1, account_dtype)
+account_dtype = make_account_dtype()
+"""The account of a backtest."""
+
+NO_REACH = np.iinfo(np.int32).min
+"""`reach` of a side without own resting orders: no record comes to it."""
+
+
+def new_account(models: np.ndarray, dtype: np.dtype = account_dtype, count: int = 1) -> np.ndarray:
+    """Accounts without orders, shape (count,).
+
+    Args:
+        models: (1,) or (count,) of `models_dtype`.
+        dtype: of `make_account_dtype`.
+        count: number of accounts.
+    """
+    account = np.zeros(count, dtype)
     account["models"] = models
     account["trade_side"] = -1
-    bounds = np.iinfo(np.int32)
-    account["bid_high"] = account["ask_high"] = bounds.min
-    account["ask_low"] = account["bid_low"] = bounds.max
+    account["reach"] = NO_REACH
     return account
 
 

@@ -22,11 +22,8 @@ def _next_action(accounts, markets, events, until):
     if not account["killed"]:
         number = find_loss(account, events, first, until, extra_delay)
         return received_at(events[number], extra_delay) if number >= 0 else until
-    if account["known_position"]["size"] == 0:
+    if account["known_position"]["size"] == 0 or account["orders_live"] > 0:  # its report comes first
         return until
-    for order in account["orders"]:
-        if order["status"] != enums.STATUS_FREE:  # its report comes first
-            return until
     for number in range(first, events.shape[0]):  # the next valid book is the next chance to go home
         ts = received_at(events[number], extra_delay)
         if ts >= until or mid2(events[number]) != enums.NO_TICK:

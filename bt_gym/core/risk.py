@@ -1,7 +1,5 @@
 """Limits that are checked where a strategy sends: what it may not know yet can't refuse its order."""
 
-import numpy as np
-
 from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.market import mid2, received_at
@@ -26,12 +24,7 @@ def refuse(account, ts: int, side: int, size: int, more: int) -> int:
     if limits["max_order_size"] >= 0 and size > limits["max_order_size"]:
         return enums.REASON_MAX_ORDER_SIZE
     if limits["max_position"] >= 0 and more > 0:
-        working = np.int64(0)
-        for slot in range(account["orders"].shape[0]):
-            order = account["orders"][slot]
-            if order["status"] != enums.STATUS_FREE and order["side"] == side:
-                working += order["most_leaves"]
-        worst = (1 - 2 * side) * account["known_position"]["size"] + working + more
+        worst = (1 - 2 * side) * account["known_position"]["size"] + account["most_open"][side] + more
         if worst > limits["max_position"]:
             return enums.REASON_MAX_POSITION
     if limits["max_orders_per_second"] >= 0:

@@ -17,8 +17,9 @@ import numpy as np
 from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.execution import happen
-from bt_gym.core.matching import match_event, set_bounds
+from bt_gym.core.matching import match_event
 from bt_gym.core.orders import new_account, new_models, report_dtype
+from bt_gym.core.resting import rest
 from bt_gym.core.tape import GONE_BIT, KIND_MASK, MAX_TICK, SIDE_BIT, TICK_SHIFT
 from bt_gym.data import dbn
 from bt_gym.data.compiler import Compiler, label_phases
@@ -244,7 +245,6 @@ def _begin(accounts, log, records, events, place, event, side, tick, size, ahead
     order = account["orders"][0]
     order["order_id"] = 1
     order["rank"] = 1
-    order["status"] = enums.STATUS_WORKING
     order["side"] = side
     order["price"] = tick
     order["size"] = size
@@ -252,8 +252,7 @@ def _begin(accounts, log, records, events, place, event, side, tick, size, ahead
     order["priority"] = place
     order["ahead"] = ahead
     order["ahead_known"] = 1
-    account["resting"] = 1
-    set_bounds(account)
+    rest(account, 0)
     match_event(account, log, records, place, events[event]["end"], events[event]["ts_event"], event, False)
     account["event"] = event + 1
 

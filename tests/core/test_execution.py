@@ -17,16 +17,12 @@ from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT
 from tests.data.compiled import Compiled
 from tests.reference.scenario import Order, Scenario, engine, rows
 from tests.reference.sessions import (
-    CANCEL,
-    IOC,
     JUMPS,
-    LIMIT,
-    MARKET,
-    MODIFY,
     TRADING,
     UNUSUAL,
     Pair,
     Step,
+    act_on_engine,
     far_moving,
     scripts,
     sessions,
@@ -440,19 +436,6 @@ def driven(pair: Pair, script: list[Step], stops: list[int]) -> ExecutionEngine:
             act_on_engine(pair.engine, now, step)
     pair.engine.process_market_update(pair.tape, pair.end)
     return pair.engine
-
-
-def act_on_engine(execution: ExecutionEngine, now: int, step: Step) -> None:
-    _, action, pick, side, ticks, size = step
-    order_id = 1 + pick * int(execution.account["orders_sent"][0]) // 8
-    if action in (LIMIT, IOC, MARKET):
-        order_type = enums.ORDER_MARKET if action == MARKET else enums.ORDER_LIMIT
-        time_in_force = enums.TIF_IOC if action == IOC else enums.TIF_GTC
-        execution.process_order_request(Order(side, size, order_type, time_in_force), now, ticks)
-    elif action == CANCEL:
-        execution.process_cancel(order_id, now)
-    elif action == MODIFY:
-        execution.process_modify(order_id, size, ticks, now)
 
 
 @FAST

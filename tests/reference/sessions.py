@@ -166,6 +166,20 @@ def walk(script: list[Step], start: int) -> Iterator[tuple[int, Step]]:
         yield now, step
 
 
+def act_on_engine(execution: ExecutionEngine, now: int, step: Step) -> None:
+    """One step of a script on the engine alone."""
+    _, action, pick, side, ticks, size = step
+    order_id = 1 + pick * int(execution.account["orders_sent"][0]) // 8
+    if action in (LIMIT, IOC, MARKET):
+        order_type = enums.ORDER_MARKET if action == MARKET else enums.ORDER_LIMIT
+        time_in_force = enums.TIF_IOC if action == IOC else enums.TIF_GTC
+        execution.process_order_request(Order(side, size, order_type, time_in_force), now, ticks)
+    elif action == CANCEL:
+        execution.process_cancel(order_id, now)
+    elif action == MODIFY:
+        execution.process_modify(order_id, size, ticks, now)
+
+
 class Pair:
     """One account twice: on the kernels and on the simulator of real queues."""
 
