@@ -19,6 +19,7 @@ import numpy as np
 from bt_gym._jit import njit
 from bt_gym.core.enums import EXEC_TRADE, NO_TICK, PHASE_CONTINUOUS, PHASE_MASK, SELL
 from bt_gym.core.positions import apply_fill, position_dtype
+from bt_gym.data.proof import Proof
 from bt_gym.errors import CapacityError
 
 NO_MARK = -(1 << 62)
@@ -99,6 +100,7 @@ class Account:
     interval_ns: int = SECOND_NS  # clock of the equity curve
     days: int = 1  # trading days that the tape covers
     strategy_metrics: Sequence[tuple[int, str, float | None]] = ()  # the strategy's own: (ns, name, value)
+    proof: Proof | None = None  # which levels of the tape are known completely; None: all
 
     @property
     def symbol(self) -> str:

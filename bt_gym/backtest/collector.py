@@ -12,6 +12,7 @@ from bt_gym.backtest.report import BacktestReport, RunInfo
 from bt_gym.backtest.summary import summarise
 from bt_gym.core.enums import EXEC_CANCEL_REJECTED, EXEC_REJECTED, EXEC_TRADE
 from bt_gym.core.orders import REQUEST_NEW, report_dtype
+from bt_gym.data.proof import Proof
 from bt_gym.errors import BtGymError, EmptyDataError
 
 
@@ -24,6 +25,7 @@ class MetricsCollector:
         events: the tape's events (event_dtype): marks and phases come from them.
         interval_ns: clock of the equity curve.
         days: trading days that the tape covers, for annualised numbers.
+        proof: which levels of the tape are known completely; None: all.
 
     Raises:
         EmptyDataError: the tape has no event.
@@ -37,10 +39,11 @@ class MetricsCollector:
         *,
         interval_ns: int = SECOND_NS,
         days: int = 1,
+        proof: Proof | None = None,
     ) -> None:
         if not len(events):
             raise EmptyDataError(f"{instrument.symbol}: the tape has no event, so there is nothing to report on")
-        self._empty = Account(strategy, instrument, events, np.zeros(0, report_dtype), interval_ns, days)
+        self._empty = Account(strategy, instrument, events, np.zeros(0, report_dtype), interval_ns, days, proof=proof)
         self._chunks: list[np.ndarray] = []
         self._metrics: list[tuple[int, str, float | None]] = []
         self._checkpoints: list[tuple[int, int]] = []

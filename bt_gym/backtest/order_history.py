@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bt_gym.backtest.account import Account
 from bt_gym.core.enums import (
     EXEC_CANCEL_REJECTED,
     EXEC_CANCELED,
@@ -10,7 +11,10 @@ from bt_gym.core.enums import (
     EXEC_REJECTED,
     EXEC_REPLACED,
     EXEC_TRADE,
+    LIQUIDITY_TAKER,
     NO_TICK,
+    REASON_IOC,
+    REASON_PROTECTION,
 )
 
 order_dtype = np.dtype(
@@ -30,7 +34,26 @@ order_dtype = np.dtype(
     ]
 )
 
+_PLACED = (EXEC_NEW, EXEC_REPLACED)
+_NEVER_RESTED = (REASON_IOC, REASON_PROTECTION)
+
 _STATUS = {EXEC_CANCELED: "canceled", EXEC_EXPIRED: "expired", EXEC_REJECTED: "rejected"}
+
+
+def queues_proven(account: Account) -> dict[int, bool]:
+    """By id of each order that rested: whether all of its queue was known wherever it took its place.
+
+    After a cold start or a gap of the data it may not be: its queue position is a guess there.
+    """
+    proven: dict[int, bool] = {}
+    for report in account.reports:
+        order_id, place = int(report["order_id"]), (int(report["side"]), int(report["price"]))
+        if report["exec_type"] in _PLACED:
+            known = account.proof is None or account.proof.is_proven(account.events, int(report["event"]), *place)
+            proven[order_id] = proven.get(order_id, True) and known
+        elif report["reason"] in _NEVER_RESTED or (report["liquidity"] == LIQUIDITY_TAKER and not report["leaves"]):
+            proven.pop(order_id, None)
+    return proven
 
 
 def fold_orders(reports: np.ndarray) -> np.ndarray:

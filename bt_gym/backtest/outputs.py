@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bt_gym.backtest.account import NO_MARK, Account
-from bt_gym.backtest.order_history import fold_orders
+from bt_gym.backtest.order_history import fold_orders, queues_proven
 from bt_gym.backtest.report import BacktestReport, Ledger, RunInfo
 from bt_gym.backtest.summary import HORIZONS_NS, LIQUIDITY
 from bt_gym.core.enums import NO_TICK, names
@@ -101,6 +101,7 @@ SCHEMAS = {
             _field("fills", pa.int64(), "", "number of fills"),
             _field("avg_price", pa.float64(), "price", "average fill price; null without a fill"),
             _field("fees_micros", pa.int64(), MICROS, "fees of its fills"),
+            _field("queue_proven", pa.bool_(), "", "the data tell all of its queue; null when it never rested"),
         ]
     ),
     "equity": pa.schema(
@@ -209,6 +210,7 @@ def _trades(account: Account) -> pa.Table:
 def _orders(account: Account) -> pa.Table:
     orders = fold_orders(account.reports)
     untold, unfilled = orders["limit"] == NO_TICK, orders["filled"] == 0
+    proven = queues_proven(account)
     average = orders["value"] / np.where(unfilled, 1, orders["filled"])
     return _table(
         "orders",
@@ -222,6 +224,7 @@ def _orders(account: Account) -> pa.Table:
             "limit": pa.array(_prices(account, orders["limit"]), mask=untold),
             "avg_price": pa.array(average * account.instrument.tick_size_nanos / 1e9, mask=unfilled),
             "fees_micros": orders["fees"],
+            "queue_proven": [proven.get(order_id) for order_id in orders["order_id"].tolist()],
         },
     )
 

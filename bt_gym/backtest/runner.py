@@ -56,6 +56,7 @@ class TradingAccount:
             lane.tape.events,
             interval_ns=interval_ns,
             days=_trading_days(lane.tape.events),
+            proof=getattr(lane.tape, "proof", None),  # a tape in memory may have none
         )
         self.state = self.execution.account.view(np.uint8)
         """The bytes of the exchange side: its snapshot (as a record, NumPy copies it a hundred times slower)."""

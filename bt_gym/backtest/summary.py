@@ -10,7 +10,7 @@ import numpy as np
 
 from bt_gym.backtest import metrics
 from bt_gym.backtest.account import NO_MARK, SECOND_NS, Account, half_to_even
-from bt_gym.backtest.order_history import fold_orders
+from bt_gym.backtest.order_history import fold_orders, queues_proven
 from bt_gym.backtest.report import BacktestReport, Ledger, RunInfo
 from bt_gym.core.enums import EXEC_CANCEL_REJECTED, EXEC_REJECTED, LIQUIDITY_MAKER, LIQUIDITY_TAKER, names
 
@@ -220,4 +220,8 @@ def _notes(account: Account) -> list[str]:
         notes.append(f"{where}: the open position of {position} lots is marked, not liquidated")
         if len(account.curve) and account.curve["mark_is_stale"][-1]:
             notes.append(f"{where}: the book has no valid mid at the end, the last valid one is the mark")
+    if account.proof is not None and not account.proof.is_complete:
+        guessed = sum(not known for known in queues_proven(account).values())
+        if guessed:
+            notes.append(f"{where}: {guessed} orders took a place in a queue that the data don't tell in full")
     return notes

@@ -76,8 +76,12 @@ def _remove(book, notes, slot: int) -> None:
 
 
 @njit
-def _apply(audit, book, notes, message, tick_size: int, aggressor: int, traded: bool) -> None:
-    """Takes one record into the book. T and N change nothing; an F waits for the C or M that books it."""
+def _apply(audit, book, notes, message, tick_size: int, is_own: bool) -> None:
+    """Takes one record into the book. T and N change nothing; an F waits for the C or M that books it.
+
+    Args:
+        is_own: it is an F of its aggressor's own.
+    """
     action = message["action"]
     if action == dbn.ACTION_CLEAR:
         _clear(audit, book)
@@ -89,7 +93,7 @@ def _apply(audit, book, notes, message, tick_size: int, aggressor: int, traded: 
     size = np.int64(message["size"])
     slot = l3.find(book, order_id)
     if action == dbn.ACTION_FILL:
-        if traded and order_id == aggressor:
+        if is_own:
             return
         if slot == 0:
             anomalies["unknown_fills"] += 1
@@ -219,8 +223,7 @@ def audit_chunk(audit, book, notes, chunk, first: int, final: bool, tick_size: i
         else:
             fifo.check_event(audit["tally"], book, notes, chunk, position, end, tick_size)
         audit["in_snapshot"] = snapshot
-        aggressor = np.int64(0)
-        traded = False
+        trade = -1
         for i in range(position, end):
             message = chunk[i]
             if message["flags"] & (dbn.FLAG_TOB | dbn.FLAG_MBP):
@@ -228,9 +231,9 @@ def audit_chunk(audit, book, notes, chunk, first: int, final: bool, tick_size: i
             if message["flags"] & dbn.FLAG_MAYBE_BAD_BOOK:
                 audit["anomalies"]["bad_book_flags"] += 1
             if message["action"] == dbn.ACTION_TRADE:
-                aggressor = np.int64(message["order_id"])
-                traded = True
-            _apply(audit, book, notes, message, tick_size, aggressor, traded)
+                trade = i
+            is_own = trade >= 0 and compiler.is_own_fill(message, chunk[trade])
+            _apply(audit, book, notes, message, tick_size, is_own)
             if message["flags"] & dbn.FLAG_LAST:
                 _publish(audit, book, states, message["ts_event"], tick_size)
         audit["records"] += size

@@ -79,6 +79,34 @@ def grown(books: np.ndarray) -> np.ndarray:
     return new
 
 
+def queues(books: np.ndarray) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """All levels of a book: (side, tick) -> (order id, size) in queue order."""
+    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for side, tick, order_id, size in _rows(books).tolist():
+        found.setdefault((side, tick), []).append((order_id, size))
+    return found
+
+
+@njit
+def _rows(books):
+    """(orders, 4): side, tick, order id and size of every order, level by level, front of the queue first."""
+    book = books[0]
+    rows = np.empty((book["orders_live"], 4), np.int64)
+    number = 0
+    for side in range(2):
+        for i in range(book["levels_live"][side]):
+            slot = book["levels"][side, i]["head"]
+            while slot != 0:
+                order = book["orders"][slot]
+                rows[number, 0] = side
+                rows[number, 1] = order["tick"]
+                rows[number, 2] = order["order_id"]
+                rows[number, 3] = order["size"]
+                number += 1
+                slot = order["next"]
+    return rows
+
+
 @njit
 def is_full(book) -> bool:
     """Whether the next order might find no slot or no level."""

@@ -26,9 +26,10 @@ from bt_gym.core.tape import (
 )
 from bt_gym.data import book as l3
 from bt_gym.data import dbn
+from bt_gym.data.proof import UNBOUNDED, Proof
 from bt_gym.errors import CapacityError, CorruptFileError, SchemaError, TickError
 
-COMPILER_VERSION = 2
+COMPILER_VERSION = 3
 """Part of a tape's key: a change of any rule makes old tapes stale."""
 
 COUNTERS = (
@@ -44,8 +45,10 @@ COUNTERS = (
     "auctions",
     "self_match_cancels",  # C without F in the event of a trade
     "inferred_sides",  # side-N trades in continuous trading whose resting side the quotes tell
+    "implied_size",  # lots of trades beyond the fills reported with them, auctions left out
     "crossed_events",  # bid >= ask after the event
     "unpublished_records",  # of a last group without F_LAST
+    "implicit_clears",  # snapshots without R over a book that holds orders
     # anomalies from here on
     "unknown_cancels",
     "unknown_modifies",  # taken as adds
@@ -59,6 +62,7 @@ COUNTERS = (
     "far_prices",  # beyond MAX_TICK: in the book, not on the tape
     "invalid_records",  # unknown action, side or size
     "bad_book_events",  # flagged F_MAYBE_BAD_BOOK
+    "snapshot_differences",  # levels of a carried book that a snapshot shows otherwise: ids, sizes or order
     "clock_steps_back",  # ts_event or ts_recv before the previous one: held
     "delays_saturated",
 )
@@ -75,6 +79,8 @@ _FIELDS = [
     ("out_records", "<i8"),
     ("out_blocks", "<i8"),
     ("out_stretches", "<i8"),
+    ("out_ranges", "<i8"),
+    ("out_doubts", "<i8"),
     ("ts_event", "<i8"),  # of the last event
     ("ts_recv", "<i8"),
     ("group_recv", "<i8"),  # largest ts_recv of the event under way
@@ -87,7 +93,10 @@ _FIELDS = [
     ("stretch", "<i8"),  # first event since the last trade or snapshot
     ("stretch_crossed", "<i8"),
     ("in_snapshot", "<i8"),  # 0 no, 1 yes, _ENDED
-    ("suspect", "<i8"),  # the book is incomplete: a start without snapshot or clear, or a gap
+    ("suspect", "<i8"),  # 0 no, _COLD, _GAP
+    ("lowest_ask", "<i8"),  # bid levels at or above this tick are proven
+    ("highest_bid", "<i8"),  # ask levels at or below this tick are proven
+    ("compare", "<i8"),  # a snapshot has just replaced a book that held orders
     ("event_flags", "<i8"),  # of the event under way
     ("first_off_tick", "<i8"),  # source number + 1
     ("off_tick_price", "<i8"),
@@ -106,6 +115,8 @@ def state_dtype(bits: int) -> np.dtype:
             ("event_buffer", event_dtype, (1 << (bits - 1),)),
             ("block_buffer", block_dtype, (64,)),
             ("stretch_buffer", "<i8", (256, 2)),  # first event, one past the last
+            ("range_buffer", "<i8", (256, 3)),  # event, lowest ask, highest bid: see `data.proof`
+            ("doubt_buffer", "<i8", (1024, 3)),  # event, side, tick
         ],
         align=True,
     )
@@ -117,12 +128,21 @@ _MOVED = 2  # an M or A names it
 
 _ENDED = 2  # a snapshot whose file has ended: what comes is another one
 
+# why the book is suspect
+_COLD = 1  # a start without snapshot or clear: until enough levels are proven
+_GAP = 2  # F_MAYBE_BAD_BOOK: until the next snapshot or clear
+
+PROVEN_LEVELS = 5
+"""Best levels of each side that must be proven before a book that started cold is trusted."""
+
 # what the kernel tells the shell
 _DONE = 0  # chunk read
 _MORE = 1  # the last group is incomplete: bring more records
 _BUFFERS = 2  # output buffers are full
 _GROW = 3  # the book is full
 _AGGREGATED = 4  # a record is no order (F_TOB or F_MBP)
+_CARRIED = 5  # a snapshot begins over a book that holds orders: keep that book
+_RESTORED = 6  # that snapshot is complete: compare
 
 
 @njit
@@ -214,7 +234,7 @@ def _update(state, book, message, tick_size: int) -> None:
     action = message["action"]
     if action == dbn.ACTION_CLEAR:
         state["count"]["clears"] += 1
-        state["suspect"] = 0
+        _know(state)
         l3.clear(book)
         _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
         return
@@ -236,6 +256,7 @@ def _update(state, book, message, tick_size: int) -> None:
         state["count"]["modifies"] += 1
         if slot == 0:
             state["count"]["unknown_modifies"] += 1
+            _doubt(state, message, tick_size)
     if size == 0:
         if slot != 0 and action == dbn.ACTION_MODIFY:
             _take_away(state, book, slot, book["orders"][slot]["size"])
@@ -261,6 +282,78 @@ def _update(state, book, message, tick_size: int) -> None:
 
 
 @njit
+def _prove(state, lowest_ask: int, highest_bid: int) -> None:
+    """From this event on, bids at or above `lowest_ask` and asks at or below `highest_bid` are known completely."""
+    state["lowest_ask"] = lowest_ask
+    state["highest_bid"] = highest_bid
+    out = state["out_ranges"]
+    if out == 0 or state["range_buffer"][out - 1, 0] != state["events"]:  # one row an event
+        state["out_ranges"] += 1
+        out += 1
+    row = state["range_buffer"][out - 1]
+    row[0] = state["events"]
+    row[1] = lowest_ask
+    row[2] = highest_bid
+
+
+@njit
+def _know(state) -> None:
+    """A snapshot or clear tells the whole book."""
+    state["suspect"] = 0
+    _prove(state, -UNBOUNDED, UNBOUNDED)
+
+
+@njit
+def _doubt(state, message, tick_size: int) -> None:
+    """An `M` of an unknown order: in a book that was known, its level can't be trusted.
+
+    While the book is incomplete it is the order of an unproven level, or has come from one, to the back as any other.
+    """
+    side = _side(message["side"])
+    if state["lowest_ask"] != -UNBOUNDED or side < 0 or message["price"] == dbn.UNDEF_PRICE:
+        return
+    if state["out_doubts"] == state["doubt_buffer"].shape[0]:
+        state["suspect"] = _GAP  # a thousand in a moment: nothing can be trusted
+        return
+    row = state["doubt_buffer"][state["out_doubts"]]
+    row[0] = state["events"]
+    row[1] = side
+    row[2] = message["price"] // tick_size
+    state["out_doubts"] += 1
+
+
+@njit
+def _learn(state, book) -> None:
+    """What the quotes of an event prove of a book that started cold or has a gap.
+
+    Where the opposite best price stands, no order of this side does: whatever stands there later was seen to come. A
+    market that doesn't match proves nothing, and an uncross or a crossed book tells too late that it didn't.
+    """
+    bid, ask = state["bid"], state["ask"]
+    phase = state["event_flags"] & enums.PHASE_MASK
+    if phase == enums.PHASE_AUCTION or (bid != enums.NO_TICK and ask != enums.NO_TICK and bid >= ask):
+        if state["suspect"] and (state["lowest_ask"] != UNBOUNDED or state["highest_bid"] != -UNBOUNDED):
+            _prove(state, UNBOUNDED, -UNBOUNDED)
+        return
+    lowest_ask, highest_bid = state["lowest_ask"], state["highest_bid"]
+    if ask != enums.NO_TICK:
+        lowest_ask = min(lowest_ask, ask)
+    if bid != enums.NO_TICK:
+        highest_bid = max(highest_bid, bid)
+    if lowest_ask != state["lowest_ask"] or highest_bid != state["highest_bid"]:
+        _prove(state, lowest_ask, highest_bid)
+    if state["suspect"] == _COLD:
+        bids, asks = book["levels_live"][0], book["levels_live"][1]
+        if (
+            bids >= PROVEN_LEVELS
+            and asks >= PROVEN_LEVELS
+            and book["levels"][0, bids - PROVEN_LEVELS]["key"] >= lowest_ask
+            and -book["levels"][1, asks - PROVEN_LEVELS]["key"] <= highest_bid
+        ):
+            state["suspect"] = 0
+
+
+@njit
 def _restore(state, book, message, tick_size: int) -> None:
     """One record of a snapshot."""
     if not state["in_snapshot"]:
@@ -268,11 +361,12 @@ def _restore(state, book, message, tick_size: int) -> None:
         state["count"]["snapshots"] += 1
         state["group_recv"] = 0
         state["event_flags"] = 0
+        _know(state)
         if message["action"] != dbn.ACTION_CLEAR:  # older files start a snapshot without R
+            state["count"]["implicit_clears"] += book["orders_live"] > 0
             l3.clear(book)
             _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
     state["group_recv"] = max(state["group_recv"], message["ts_recv"])
-    state["suspect"] = 0
     if message["action"] == dbn.ACTION_CLEAR:
         l3.clear(book)
         _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
@@ -316,6 +410,16 @@ def group_end(chunk, first: int, final: bool) -> int:
         ):
             return i + 1
     return -1
+
+
+@njit
+def is_own_fill(fill, trade) -> bool:
+    """Whether an `F` is the aggressor's own: a resting order that was modified into the market is reported as filled.
+
+    It has the id and the side of its `T`. Where a venue gives a `T` the id of the order that it hit, sides differ.
+    """
+    opposite = dbn.SIDE_BID if trade["side"] == dbn.SIDE_ASK else dbn.SIDE_ASK
+    return fill["order_id"] == trade["order_id"] and (_side(trade["side"]) < 0 or fill["side"] != opposite)
 
 
 @njit
@@ -429,8 +533,9 @@ def _compile_group(state, book, group, tick_size: int) -> bool:
     if flags & (dbn.FLAG_TOB | dbn.FLAG_MBP):
         return False
     if flags & dbn.FLAG_MAYBE_BAD_BOOK:
-        state["suspect"] = 1
+        state["suspect"] = _GAP
         state["count"]["bad_book_events"] += 1
+        _prove(state, UNBOUNDED, -UNBOUNDED)
     auction = False
     if trades:
         auction = _mark(state, book, group)
@@ -445,15 +550,20 @@ def _compile_group(state, book, group, tick_size: int) -> bool:
                         state["count"]["over_cancels"] += 1
                     _take_away(state, book, slot, size)
                     group[i]["action"] = dbn.ACTION_NONE  # done; the chunk is the compiler's own copy
-        aggressor = np.int64(0)
+        trade = -1
+        unfilled = np.int64(0)
         for i in range(group.shape[0]):
             if group[i]["action"] == dbn.ACTION_TRADE:
-                aggressor = np.int64(group[i]["order_id"])
+                state["count"]["implied_size"] += max(unfilled, 0)
+                trade = i
+                unfilled = np.int64(0) if auction else np.int64(group[i]["size"])
                 _trade(state, group[i], tick_size, auction)
             elif group[i]["action"] == dbn.ACTION_FILL:
                 state["count"]["fills"] += 1
-                if np.int64(group[i]["order_id"]) != aggressor:
+                if trade < 0 or not is_own_fill(group[i], group[trade]):
+                    unfilled -= np.int64(group[i]["size"])
                     _fill(state, book, group[i], tick_size)
+        state["count"]["implied_size"] += max(unfilled, 0)
     for i in range(group.shape[0]):
         action = group[i]["action"]
         if (
@@ -525,6 +635,8 @@ def _publish(state, book, ts_event: int, snapshot: bool) -> None:
     crossed = bid != enums.NO_TICK and ask != enums.NO_TICK and bid >= ask
     state["count"]["crossed_events"] += crossed
 
+    if state["lowest_ask"] != -UNBOUNDED:
+        _learn(state, book)
     number = state["events"]
     auction = flags & enums.PHASE_MASK == enums.PHASE_AUCTION
     if snapshot or flags & enums.EVENT_TRADE:
@@ -602,12 +714,20 @@ def compile_chunk(state, book, chunk, first: int, final: bool, tick_size: int) -
             or state["out_events"] + 2 > state["event_buffer"].shape[0]
             or state["out_blocks"] + 2 > state["block_buffer"].shape[0]
             or state["out_stretches"] + 2 > state["stretch_buffer"].shape[0]
+            or state["out_ranges"] + 4 > state["range_buffer"].shape[0]
+            or 2 * state["out_doubts"] > state["doubt_buffer"].shape[0]
         ):
             return _BUFFERS, position
+        if state["compare"] == 2:
+            state["compare"] = 0
+            return _RESTORED, position
         message = chunk[position]
         if message["flags"] & dbn.FLAG_SNAPSHOT and state["in_snapshot"] != _ENDED:
             if message["flags"] & (dbn.FLAG_TOB | dbn.FLAG_MBP):
                 return _AGGREGATED, position
+            if not state["in_snapshot"] and book["orders_live"] > 0 and not state["compare"]:
+                state["compare"] = 1
+                return _CARRIED, position
             _restore(state, book, message, tick_size)
             state["source"] += 1
             position += 1
@@ -615,6 +735,7 @@ def compile_chunk(state, book, chunk, first: int, final: bool, tick_size: int) -
         if state["in_snapshot"]:
             state["in_snapshot"] = 0
             _publish(state, book, 0, True)
+            state["compare"] *= 2
             continue
         end = group_end(chunk, position, final)
         if end < 0:
@@ -635,6 +756,9 @@ def compile_chunk(state, book, chunk, first: int, final: bool, tick_size: int) -
     if final and state["in_snapshot"]:
         state["in_snapshot"] = 0
         _publish(state, book, 0, True)
+        if state["compare"]:
+            state["compare"] = 0
+            return _RESTORED, position
     return _DONE, position
 
 
@@ -653,7 +777,8 @@ class Compiler:
     Call `begin_file` before each file, feed its chunks, and `finish` after the last one; `feed` and `finish` yield
     `Piece`s, whose arrays are valid until the next one.
     Afterwards `stretches` holds the pre-open stretches (first event, one past the last) whose phase the caller sets
-    with `label_phases`: a stretch is only known when it ends, and may lie in pieces handed out long before.
+    with `label_phases`: a stretch is only known when it ends, and may lie in pieces handed out long before. `proof`
+    tells which levels can be trusted.
 
     Args:
         tick_size: in 1e-9 of the currency.
@@ -673,9 +798,12 @@ class Compiler:
         self.state = np.zeros(1, state_dtype(buffer_bits))
         self.state["block_event"] = -BLOCK_EVENTS
         self.state["bid"] = self.state["ask"] = enums.NO_TICK
-        self.state["suspect"] = 1  # until a snapshot or clear tells the whole book
+        self.state["suspect"] = _COLD
+        self.state["lowest_ask"], self.state["highest_bid"] = UNBOUNDED, -UNBOUNDED
         self.book = l3.empty()
         self.stretches: list[tuple[int, int]] = []
+        self.proof = Proof()
+        self._carried = self.book
         self._rest = np.empty(0, dbn.mbo_dtype)
 
     def begin_file(self) -> None:
@@ -721,6 +849,10 @@ class Compiler:
             piece = self._flush()
             if why == _GROW:
                 self.book = l3.grown(self.book)
+            elif why == _CARRIED:
+                self._carried = self.book.copy()
+            elif why == _RESTORED:
+                self._compare()
             elif why == _BUFFERS and not len(piece.events) and not len(piece.records):
                 self._widen()  # one group is larger than the buffer
             if len(piece.records) or len(piece.events):
@@ -739,9 +871,18 @@ class Compiler:
             state["block_buffer"][: state["out_blocks"]],
         )
         self.stretches += [(int(a), int(b)) for a, b in state["stretch_buffer"][: state["out_stretches"]]]
-        for name in ("out_records", "out_events", "out_blocks", "out_stretches"):
+        self.proof.add(state["range_buffer"][: state["out_ranges"]], state["doubt_buffer"][: state["out_doubts"]])
+        for name in ("out_records", "out_events", "out_blocks", "out_stretches", "out_ranges", "out_doubts"):
             state[name] = 0
         return piece
+
+    def _compare(self) -> None:
+        """Notes the levels that the snapshot just published shows otherwise than the book before it."""
+        before, after = (l3.queues(book) for book in (self._carried, self.book))
+        event = int(self.state["events"][0]) - 1
+        levels = [level for level in before.keys() | after.keys() if before.get(level) != after.get(level)]
+        self.state["count"]["snapshot_differences"] += len(levels)
+        self.proof.doubts += [(event, side, tick) for side, tick in sorted(levels)]
 
     def _widen(self) -> None:
         """Eight times the buffer; only called when it is empty."""
@@ -750,6 +891,11 @@ class Compiler:
         self.state = np.zeros(1, state_dtype(bits))
         for name, *_ in _FIELDS:
             self.state[name] = old[name]
+
+    @property
+    def unsettled(self) -> int:
+        """Number of the first event since the last trade or snapshot: it may yet become part of a stretch."""
+        return int(self.state["stretch"][0])
 
     @property
     def counters(self) -> dict[str, int]:

@@ -16,6 +16,7 @@ from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.data import book as l3
 from bt_gym.data import dbn
+from bt_gym.data.compiler import is_own_fill
 
 AUCTION_SETTLE_NS = 1_000_000_000
 """After an auction orders that were never displayed still trade: the fill rule leaves this time out."""
@@ -147,7 +148,7 @@ def _check_trade(tally, book, notes, chunk, first: int, end: int, tick_size: int
 @njit
 def _is_passive_fill(message, trade) -> bool:
     """An F of a resting order; a modified order that takes is reported with an F of its own."""
-    return message["action"] == dbn.ACTION_FILL and message["order_id"] != trade["order_id"]
+    return message["action"] == dbn.ACTION_FILL and not is_own_fill(message, trade)
 
 
 @njit

@@ -25,6 +25,7 @@ from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT, block_dtype, event
 from bt_gym.data.compiler import COMPILER_VERSION, Compiler, Piece, label_phases
 from bt_gym.data.dbn import DbnFile, open_dbn
 from bt_gym.data.files import replace_file, sha256
+from bt_gym.data.proof import Proof
 from bt_gym.data.symbology import Selection
 from bt_gym.errors import CapacityError, DataError, EmptyDataError, SymbolError, TapeError
 
@@ -63,6 +64,11 @@ class Tape:
     def key(self) -> str:
         """sha256 of everything the tape depends on."""
         return self.metadata["key"]
+
+    @property
+    def proof(self) -> Proof:
+        """Which levels are known completely."""
+        return Proof.from_metadata(self.metadata["proof"])
 
     @classmethod
     def open(cls, path: Path | str, *, verify: bool = True) -> "Tape":
@@ -191,6 +197,7 @@ def ingest(
             "dataset": sources[0].dataset,
             "sources": [{"name": s.path.name, "sha256": h} for s, h in zip(sources, hashes, strict=True)],
             "counters": compiler.counters,
+            "proof": compiler.proof.to_metadata(),
             "crc32": {column: _crc(array) for column, array in columns.items()},
         }
         path = folder / f"{_file_name(name)}_{day}_{key[:12]}{SUFFIX}"

@@ -26,6 +26,7 @@ from bt_gym.data.compiler import Compiler, label_phases
 
 _MARKER_IDS = 1 << 62
 _SIDES = {dbn.SIDE_BID: enums.BID, dbn.SIDE_ASK: enums.ASK}
+_OPPOSITE = {dbn.SIDE_BID: dbn.SIDE_ASK, dbn.SIDE_ASK: dbn.SIDE_BID}
 
 
 @dataclass
@@ -178,13 +179,13 @@ class _Finder:
         has_trade = any(row[1] == dbn.ACTION_TRADE for row in rows)
         if rows[0][5] & dbn.FLAG_SNAPSHOT and rows[0][1] != dbn.ACTION_CLEAR:
             self._clear(first)
-        trade, aggressor = first, 0
+        trade, own = first, (0, -1)
         for row, (order_id, action, side, price, size, _) in enumerate(rows, first):
             if action == dbn.ACTION_TRADE:
-                trade, aggressor = row, order_id
+                trade, own = row, (order_id, _OPPOSITE.get(side, -1))
             elif action == dbn.ACTION_CLEAR:
                 self._clear(row)
-            elif action == dbn.ACTION_FILL and order_id != aggressor:
+            elif action == dbn.ACTION_FILL and (order_id != own[0] or side == own[1]):
                 self._fill(trade, order_id, size)
             elif action == dbn.ACTION_CANCEL and order_id in self._live:
                 segment = self._live[order_id]

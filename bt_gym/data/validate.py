@@ -3,6 +3,7 @@
 Needs no facts of the instrument: the price grid is inferred from the orders, and the result says so.
 """
 
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from math import gcd
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 
 from bt_gym._jit import njit
 from bt_gym.data import dbn
 from bt_gym.data.audit import Audit
+from bt_gym.data.compiler import Compiler
+from bt_gym.data.delays import Delays
 from bt_gym.data.files import sha256
+from bt_gym.data.phases import PhaseTable
 from bt_gym.data.symbology import Selection
 from bt_gym.errors import TickError
 
@@ -27,6 +31,26 @@ FIFO_SHARE = 0.99
 
 FIFO_TRADES = 30
 """With fewer trades the share says nothing."""
+
+IMPLIED_SHARE = 0.01
+"""Of the volume: with more traded against orders that are not in the book, its best prices are not the market's."""
+
+COMPILED = (
+    "auctions",
+    "self_match_cancels",
+    "hidden_size",
+    "implied_size",
+    "inferred_sides",
+    "unresolved_fills",
+    "snapshots",
+    "snapshot_differences",
+    "bad_book_events",
+    "off_tick_trades",
+    "far_prices",
+    "clock_steps_back",
+    "delays_saturated",
+)
+"""What the compiler counts (`bt_gym.data.compiler.COUNTERS`) and the audit doesn't."""
 
 
 def validate(
@@ -46,7 +70,9 @@ def validate(
         states with a crossed or locked book; `book_digest` is the sha256 over all states of `<Q` ts_event followed by
         ten levels of `<qII` price in 1e-9, size, order count, bid before ask ((2**63 - 1, 0, 0) for a missing level).
         `fifo`, `fill_rule` and `conservation` are explained in `bt_gym.data.fifo`, `anomalies` in
-        `bt_gym.data.audit.ANOMALIES`; `findings` says in words what the file can't support.
+        `bt_gym.data.audit.ANOMALIES`, `latency` in `bt_gym.data.delays`, `cold_start` in `bt_gym.data.proof`; `phases`
+        are those of the tape that the file would compile to, `matching` is fifo, other or unknown, `supports` tells
+        whether queue positions and latencies of the file can be used, and `findings` says it all in words.
 
     Raises:
         DataError: the file can't be used; see `bt_gym.errors` for the kinds.
@@ -55,12 +81,19 @@ def validate(
     file = dbn.open_dbn(path)
     selection = file.select(symbol)
     grid = _infer_grid(file, selection) if tick_size is None else _parse_tick(tick_size)
-    audit = Audit(grid or PRICE_UNIT)
+    audit, compiler, delays, phases = Audit(grid or PRICE_UNIT), Compiler(grid or PRICE_UNIT), Delays(), PhaseTable()
     ends: list[np.void] = []  # first and last record
     for records in file.chunks(selection):
         audit.feed(records)
+        delays.feed(records)
+        for piece in compiler.feed(records):
+            phases.feed(compiler, piece)
         ends = [*ends[:1], records[-1]] if ends else [records[0], records[-1]]
     audit.finish()
+    with suppress(TickError):  # that orders are off the grid is a finding here
+        for piece in compiler.finish():
+            phases.feed(compiler, piece)
+    phases.finish(compiler)
     first, last = ends
     counts = audit.counts()
     for side in ("best_bid", "best_ask"):
@@ -83,7 +116,14 @@ def validate(
         },
         **counts,
         "price_grid": {"tick_size": grid / PRICE_UNIT if grid else None, "inferred": tick_size is None},
+        "phases": phases.table(),
+        "latency": delays.table(),
+        "compiled": {name: compiler.counters[name] for name in COMPILED},
+        "matching": _matching(counts["fifo"]),
     }
+    if not result["file"]["starts_complete"]:
+        result["cold_start"] = {"until": phases.first_continuous}
+    result["supports"] = {"queue": result["matching"] != "other", "latency": _has_latency(result["latency"])}
     return result | {"findings": _findings(result)}
 
 
@@ -132,19 +172,47 @@ def _grid_of(records):
     return grid, reach
 
 
+def _matching(fifo: dict[str, int]) -> str:
+    """fifo, other or unknown. Trades that fill more than was displayed follow no rule that a file can show."""
+    explained = fifo["exact"] + fifo["iceberg"]
+    if fifo["trades"] < FIFO_TRADES or (explained >= FIFO_SHARE * fifo["trades"] and 2 * fifo["exact"] < explained):
+        return "unknown"
+    return "fifo" if explained >= FIFO_SHARE * fifo["trades"] else "other"
+
+
+def _has_latency(latency: dict[str, dict[str, dict[str, int]]]) -> bool:
+    """Whether receive times tell when a strategy could know of an event."""
+    return any(delays["receive"]["largest"] > 0 and not delays["receive"]["negative"] for delays in latency.values())
+
+
 def _findings(result: dict[str, Any]) -> list[str]:
     """In words: what was found, and what the file can't support."""
     fifo, anomalies, events = result["fifo"], result["anomalies"], result["events"]
-    explained = fifo["exact"] + fifo["iceberg"]
+    explained = f"{fifo['exact'] + fifo['iceberg']:,} of {fifo['trades']:,} trades follow it"
     found = []
     if fifo["trades"] < FIFO_TRADES:
         found.append(f"{fifo['trades']} trades with an aggressor are too few to tell the matching algorithm")
-    elif explained >= FIFO_SHARE * fifo["trades"]:
-        found.append(f"matches by price and time (FIFO): {explained:,} of {fifo['trades']:,} trades follow it")
+    elif result["matching"] == "fifo":
+        found.append(f"matches by price and time (FIFO): {explained}")
+    elif result["matching"] == "other":
+        found.append(f"no price-time matching: only {explained}; queue positions can't be exact")
     else:
-        found.append(f"no price-time matching: only {explained:,} of {fifo['trades']:,} trades follow it")
-    if not result["file"]["starts_complete"]:
-        found.append("starts without a snapshot or clear: orders older than the file are missing")
+        found.append(f"{fifo['iceberg']:,} of {fifo['trades']:,} trades filled hidden size: the matching can't be told")
+    if "cold_start" in result:
+        until = result["cold_start"]["until"]
+        usable = f"its best levels are known from {_utc(until)}" if until is not None else "no part of it can be used"
+        found.append(f"starts without a snapshot or clear: orders older than the file are missing, {usable}")
+    if "continuous" not in result["phases"] and events:
+        found.append("never in continuous trading: no order can fill")
+    if not result["supports"]["latency"] and events:
+        found.append("receive times tell no latency: give one")
+    compiled = result["compiled"]
+    if compiled["implied_size"] > IMPLIED_SHARE * result["volume"]:
+        found.append(f"{compiled['implied_size']:,} of {result['volume']:,} lots met orders that the file doesn't hold")
+    if compiled["snapshot_differences"]:
+        found.append(f"{compiled['snapshot_differences']:,} levels of the book were not as a later snapshot has them")
+    if compiled["bad_book_events"]:
+        found.append("gaps (F_MAYBE_BAD_BOOK): no order can fill until the next snapshot or clear")
     bid, ask = result["best_bid"], result["best_ask"]
     if not events:
         found.append("no record carries F_LAST: there is no state to look at")
@@ -184,16 +252,41 @@ def render(result: dict[str, Any]) -> Group:
         f"of {fifo['trades']:,} trades",
         "fill rule": f"{rule['predicted']:,} of {rule['fills']:,} fills, "
         f"{rule['non_fills_predicted']:,} of {rule['non_fills']:,} non-fills",
+        "matching": result["matching"],
         "conservation": f"{conservation['equal']:,} of {conservation['events']:,} events",
         "book digest": result["book_digest"],
-        "anomalies": ", ".join(f"{name} {count:,}" for name, count in result["anomalies"].items() if count) or "none",
+        "anomalies": _counts(result["anomalies"]),
+        "compiled": _counts(result["compiled"]),
+        "supports": ", ".join(name if ok else f"no {name}" for name, ok in result["supports"].items()),
     }
     table = Table(show_header=False, box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, value)
-    return Group(table, *(f"- {finding}" for finding in result["findings"]))
+    return Group(table, _phase_table(result), _latency_table(result), *(f"- {line}" for line in result["findings"]))
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "none"
+
+
+def _phase_table(result: dict[str, Any]) -> Table:
+    table = Table("phase", Column("events", justify="right"), Column("seconds", justify="right"), box=None)
+    for name, row in result["phases"].items():
+        table.add_row(name, f"{row['events']:,}", f"{row['seconds']:,.3f}")
+    return table
+
+
+def _latency_table(result: dict[str, Any]) -> Table:
+    """Percentiles in us."""
+    numbers = [f"{name} {part}" for name in ("receive", "publish") for part in ("p50", "p90", "p99")]
+    headers = (Column(name, justify="right") for name in ("records", *numbers))
+    table = Table("latency, us", *headers, box=None)
+    for kind, delays in result["latency"].items():
+        parts = [delays[name][part] / 1e3 for name in ("receive", "publish") for part in ("p50", "p90", "p99")]
+        table.add_row(kind, f"{delays['receive']['count']:,}", *(f"{part:,.1f}" for part in parts))
+    return table
 
 
 def _utc(ns: int) -> str:

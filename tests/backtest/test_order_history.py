@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from bt_gym.backtest.order_history import fold_orders
+from bt_gym.backtest.order_history import fold_orders, queues_proven
 from bt_gym.core import enums
 from bt_gym.core.enums import BUY, NO_TICK, SELL
+from bt_gym.data.proof import UNBOUNDED, Proof
 from tests.backtest import make
 
 NEW, TRADE, CANCELED, REPLACED = enums.EXEC_NEW, enums.EXEC_TRADE, enums.EXEC_CANCELED, enums.EXEC_REPLACED
@@ -76,3 +77,30 @@ def test_fold_orders__loses_no_lot(fills):
     assert orders["fees"].sum() == fills["fee"].sum()
     assert orders["value"].sum() == (fills["size"].astype(int) * fills["price"]).sum()
     assert (fills["side"] == BUY).all() or orders["fills"].sum() == len(fills)
+
+
+def test_queues_proven__where_the_order_took_its_places():
+    proof = Proof([(0, 100, 110), (3, 90, 110)])  # bids at 100 and above, asks at 110 and below; later bids from 90
+    placed = {"exec_type": NEW, "leaves": 1}
+    rows = [
+        make.report(1, BUY, price=100, order_id=1, event=1, **placed),
+        make.report(1, BUY, price=99, order_id=2, event=1, **placed),
+        make.report(1, SELL, price=111, order_id=3, event=1, **placed),
+        make.report(3, BUY, price=99, order_id=4, event=3, **placed),
+        make.report(1, BUY, price=100, order_id=5, event=1, **placed),
+        make.report(2, BUY, price=99, order_id=5, event=2, exec_type=REPLACED, leaves=1),
+        make.report(4, BUY, price=100, order_id=5, event=3, exec_type=REPLACED, leaves=1),
+        make.report(1, BUY, price=99, order_id=6, event=1, **placed),  # takes, and does not rest
+        make.report(1, BUY, 1, 101, order_id=6, event=1, liquidity=enums.LIQUIDITY_TAKER),
+        make.report(1, BUY, price=99, order_id=7, event=1, **placed),
+        make.report(1, BUY, price=99, order_id=7, event=1, exec_type=CANCELED, reason=enums.REASON_IOC),
+        make.report(1, BUY, price=99, order_id=8, event=-1, exec_type=REJECTED),
+    ]
+    tape = make.events(*((n, 99, 101) for n in range(5)))
+    account = make.collect(tape, rows, proof=proof).account
+    assert queues_proven(account) == {1: True, 2: False, 3: False, 4: True, 5: False}
+    report = make.collect(tape, rows, proof=proof).generate_report()
+    assert "test ESH4: 3 orders took a place in a queue that the data don't tell in full" in report.notes
+    for complete in (None, Proof([(0, -UNBOUNDED, UNBOUNDED)])):
+        account = make.collect(tape, rows, proof=complete).account
+        assert all(queues_proven(account).values())

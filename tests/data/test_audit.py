@@ -14,8 +14,11 @@ from bt_gym.data.audit import Audit
 from bt_gym.errors import CorruptFileError, SchemaError
 from tests.reference import book as reference
 from tests.reference.book import LAST, SNAPSHOT, Record
+from tests.reference.itch import hostile
 from tests.reference.streams import RARE, TICK, VALID, any_streams, streams, to_array
 from tests.reference.unfold import unfold
+
+HOSTILE = hostile(any_streams)
 
 pytestmark = pytest.mark.kernel
 
@@ -47,7 +50,7 @@ def final_book(records: list[Record]) -> reference.Book:
     return book
 
 
-@given(any_streams)
+@given(HOSTILE)
 def test_audit__counts_what_the_reference_counts(records: list[Record]) -> None:
     audit = audited(records)
     counts = audit.counts()
@@ -66,7 +69,7 @@ def test_audit__has_the_reference_book_after_every_event(records: list[Record]) 
         assert unfold(audited(records[:end]).book, TICK) == final_book(records[:end]).queues
 
 
-@given(any_streams, st.lists(st.integers(0, 300), max_size=5))
+@given(HOSTILE, st.lists(st.integers(0, 300), max_size=5))
 @settings(max_examples=50)
 def test_audit__does_not_depend_on_where_chunks_are_cut(records: list[Record], cuts: list[int]) -> None:
     whole = audited(records, buffer_states=1 << 10)
@@ -77,7 +80,7 @@ def test_audit__does_not_depend_on_where_chunks_are_cut(records: list[Record], c
 
 
 @pytest.mark.skipif(not numba.config.DISABLE_JIT, reason="would compile the audit once for each size of book")
-@given(any_streams)
+@given(HOSTILE)
 @example([Record(1, tick, TICK * tick, 1, LAST, "A", "A") for tick in (1, 2, 3)])
 @example([Record(1, tick, TICK * tick, 1, LAST, "A", "B") for tick in (1, 2, 3)])
 @example([Record(1, number, TICK, 1, LAST, "A", "B") for number in range(8)])

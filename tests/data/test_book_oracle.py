@@ -12,6 +12,7 @@ from hypothesis import given
 from bt_gym.data import dbn
 from tests.reference import book as reference
 from tests.reference.book import LAST, SNAPSHOT, UNDEFINED_PRICE, Book, Level, Record
+from tests.reference.itch import itch_streams
 from tests.reference.streams import any_streams, to_array, valid_streams
 
 
@@ -166,7 +167,7 @@ def test_fill_rule__predicts_from_those_ahead_and_behind() -> None:
     assert list(reference.fill_rule(skipped)) == [(2, 0), (0, 2)]
 
 
-@given(valid_streams)
+@given(valid_streams | itch_streams)
 def test_streams__valid_ones_satisfy_every_check(records: list[Record]) -> None:
     result = reference.validate(records)
     assert result["fifo"]["mismatch"] == 0

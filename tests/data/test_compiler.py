@@ -62,6 +62,28 @@ def test_group__joins_trade_fill_and_cancel_of_one_execution(cuts: tuple[int, ..
     assert tape.rows(-1) == ["trade A 101 2", "fill A 101 -2 @3"]
 
 
+@pytest.mark.parametrize("trade_id", [0, 3, 77])
+def test_nasdaq__execution_whose_trade_has_the_id_of_the_order_it_hit(trade_id: int) -> None:
+    """An `F` is the aggressor's own only on the aggressor's side."""
+    array = nasdaq()
+    array["order_id"][5] = trade_id
+    assert compile_array(array).rows(-1) == ["trade A 101 2", "fill A 101 -2 @3"]
+
+
+def test_nasdaq__sweep_is_one_event_an_execution_and_a_replace_is_one() -> None:
+    executions = [
+        [trade("B", tick, size, flags=LAST), fill(i, "A", tick, size, flags=LAST), cancel(i, "A", tick, size)]
+        for i, tick, size in ((3, 101, 6), (4, 102, 1))
+    ]
+    tape = compiled(*BOOK, *executions, [cancel(4, "A", 102, 2), add(5, "A", 103, 2)])
+    assert [tape.rows(event) for event in (5, 6, 7)] == [
+        ["trade A 101 6", "fill A 101 -6 @3 gone"],
+        ["trade A 102 1", "fill A 102 -1 @4"],
+        ["del A 102 -2 @4 gone", "add A 103 2 @10"],  # a new order: it has no previous place
+    ]
+    assert tape.events["ask"][-3:].tolist() == [102, 102, 103]
+
+
 @pytest.mark.parametrize("other", [{"sequence": 1}, {"later": 1}])
 def test_group__does_not_join_another_execution(other: dict[str, int]) -> None:
     assert len(compile_array(nasdaq(**other)).events) == 7
@@ -482,6 +504,22 @@ def test_trade__without_side_that_fills_one_side_is_no_auction() -> None:
     assert tape.phases()[-1] == "continuous"
 
 
+@pytest.mark.parametrize(
+    ("fills", "implied"),
+    [([], 5), ([fill(3, "A", 101, 2)], 3), ([fill(3, "A", 101, 5)], 0), ([fill(3, "A", 101, 6)], 0)],
+)
+def test_trade__larger_than_its_fills_met_implied_orders(fills: list[Any], implied: int) -> None:
+    """Its whole size is on the tape: an own order behind what was filled meets it as the implied ones did."""
+    tape = compiled(*BOOK, [trade("B", 101, 5, order_id=9), *fills, trade("B", 102, 1, order_id=9)])
+    assert tape.rows(-1)[0] == "trade A 101 5"
+    assert tape.counters["implied_size"] == implied + 1
+
+
+def test_trade__of_an_auction_has_no_implied_size() -> None:
+    tape = compiled(*BOOK, [trade("N", 101, 9), fill(3, "N", 101, 2), fill(1, "N", 101, 2)])
+    assert "implied_size" not in tape.counters
+
+
 @pytest.mark.parametrize(("side", "resting"), [("B", "A"), ("A", "B"), ("N", "B")])
 def test_trade__between_ticks_meets_no_level(side: str, resting: str) -> None:
     midpoint = trade(side, 100, 2)._replace(price=100 * TICK + TICK // 2)
@@ -528,6 +566,19 @@ def test_price__negative_and_zero_are_prices() -> None:
     assert tape.rows(1) == ["add B -3 5 @1"]
     assert tape.rows(3) == ["trade A 0 1", "hidden A 0 1 @2"]
     assert (tape.events["bid"][-1], tape.events["ask"][-1]) == (-3, 0)
+
+
+def test_price__stub_quotes_far_from_the_touch_are_orders_like_others() -> None:
+    """They lie outside the ladder of a checkpoint, never at another tick of it."""
+    tape = compiled(*BOOK, add(8, "B", 100 - 20_000, 1), add(9, "A", 101 + 20_000, 1), cancel(3, "A", 101, 6))
+    assert tape.rows(5) == ["add B -19900 1 @5"]
+    assert tape.rows(6) == ["add A 20101 1 @6"]
+    assert (tape.events["bid"][-1], tape.events["ask"][-1]) == (100, 102)
+    for ring in (512, 1024, 20_480):
+        tape = compiled(clear(), [*BOOK[1:], add(8, "B", 100 - ring, 9)], [modify(1, "A", 400, 1), add(9, "B", 399, 1)])
+        assert tape.blocks["event"].tolist() == [1, 3]
+        assert not (tape.blocks["ladder"] == 9).any()
+        assert tape.blocks["ladder"].sum(axis=(1, 2)).tolist() == [0, 15]
 
 
 @pytest.mark.parametrize("side", ["B", "A"])

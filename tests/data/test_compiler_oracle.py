@@ -29,9 +29,11 @@ from tests.reference.book import (
     Record,
     is_auction,
     is_conserved,
+    is_own_fill,
     match_groups,
     to_records,
 )
+from tests.reference.itch import hostile, itch_streams
 from tests.reference.streams import RARE, TICK, VALID, Scribe, any_streams, streams, to_array
 from tests.reference.tape_queues import TapeQueues
 
@@ -39,6 +41,7 @@ pytestmark = pytest.mark.kernel
 
 JIT_IS_OFF = numba.config.DISABLE_JIT
 TRADED = (enums.RECORD_TRADE, enums.RECORD_TRADE_N, enums.RECORD_FILL, enums.RECORD_HIDDEN)
+HOSTILE = hostile(any_streams)
 EXAMPLES = settings(max_examples=settings.default.max_examples // (4 if JIT_IS_OFF else 1))
 ANOMALIES = ("unknown_cancels", "unknown_modifies", "duplicate_adds", "over_cancels", "side_changes")
 
@@ -160,7 +163,7 @@ def random_stream(seed: int, count: int) -> list[Record]:
 # --- any stream
 
 
-@given(streams(VALID + RARE), st.sampled_from([1, 60, 150]))
+@given(streams(VALID + RARE) | itch_streams, st.sampled_from([1, 60, 150]))
 @EXAMPLES
 def test_tape__tells_the_book_of_the_reference(records: list[Record], gap: int) -> None:
     """Also with so wide gaps between prices that checkpoints must follow them."""
@@ -170,7 +173,7 @@ def test_tape__tells_the_book_of_the_reference(records: list[Record], gap: int) 
     assert not tape.counters.keys() & {"unresolved_fills", "invalid_records", *ANOMALIES}
 
 
-@given(any_streams)
+@given(HOSTILE)
 @EXAMPLES
 def test_tape__tells_the_book_of_the_reference_whatever_is_sent(records: list[Record]) -> None:
     tape = compile_array(to_array(records))
@@ -185,7 +188,7 @@ def assert_same(tape: Compiled, other: Compiled) -> None:
     assert tape.counters == other.counters
 
 
-@given(any_streams, st.lists(st.integers(0, 400), max_size=5))
+@given(HOSTILE, st.lists(st.integers(0, 400), max_size=5))
 @EXAMPLES
 def test_tape__does_not_depend_on_where_chunks_are_cut(records: list[Record], cuts: list[int]) -> None:
     array = to_array(scaled(records, 60))
@@ -198,7 +201,7 @@ def test_tape__does_not_change_with_chunks_of_one_record() -> None:
 
 
 @pytest.mark.skipif(not JIT_IS_OFF, reason="would compile once for each size")
-@given(any_streams, st.integers(2, 5), st.integers(3, 6))
+@given(HOSTILE, st.integers(2, 5), st.integers(3, 6))
 @EXAMPLES
 def test_tape__does_not_depend_on_the_size_of_buffers_and_book(
     records: list[Record], buffer_bits: int, book_bits: int
@@ -266,13 +269,13 @@ def expected_counts(records: list[Record]) -> Counter[str]:
             count["auctions"] += auction
             filled = {record.order_id for record in group if record.action == "F"}
             traded = any(record.action == "T" for record in group)
-            aggressor, left = None, {}
+            last_trade, left = None, {}
             for record in group:
                 if record.action == "T":
-                    aggressor = record.order_id
+                    last_trade = record
                     count["trades"] += 1
                     count["volume"] += record.size
-                elif record.action == "F" and record.order_id != aggressor:
+                elif record.action == "F" and not is_own_fill(record, last_trade):
                     if record.order_id in book.place:
                         shown = left.setdefault(record.order_id, book.size(record.order_id))
                         left[record.order_id] = max(shown - record.size, 0)

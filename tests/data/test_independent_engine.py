@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from bt_gym.data import dbn
 from bt_gym.data.audit import Audit
 from tests.reference.book import LAST, Book, Record, match_groups
+from tests.reference.itch import itch_streams
 from tests.reference.streams import TICK, to_array, valid_streams
 from tests.reference.unfold import unfold
 
@@ -54,7 +55,7 @@ def without_unchanged(records: list[Record]) -> list[Record]:
     return kept
 
 
-@given(valid_streams)
+@given(valid_streams | itch_streams)
 @settings(max_examples=50)
 def test_book__equals_mbo_queue_on_any_valid_stream(records: list[Record]) -> None:
     records = without_unchanged(records)

@@ -15,8 +15,10 @@ from bt_gym.data import dbn
 from bt_gym.data.files import sha256
 from bt_gym.data.validate import render, validate
 from bt_gym.errors import DataError, EmptyDataError, SymbolError, TickError, TruncatedFileError
+from tests.data.compiled import compile_array
 from tests.reference import book as reference
 from tests.reference.book import LAST, SNAPSHOT, UNDEFINED_PRICE, Record
+from tests.reference.proof import drifting_session
 from tests.reference.streams import START, TICK, Scribe, add, cancel, reprice, resize, snapshot, to_array, trade
 
 ES = 17_077
@@ -205,6 +207,79 @@ def test_render__shows_the_numbers(tmp_path: Path) -> None:
         assert part in text
 
 
+def cold_session() -> list[Record]:
+    """A session whose beginning is missing, and where it becomes usable."""
+    return drifting_session(1, 400)[100:]
+
+
+def test_cold_start__is_told_with_the_time_from_which_it_is_usable(tmp_path: Path) -> None:
+    records = cold_session()
+    result = validate(write(tmp_path / "cold.dbn", records))
+    tape = compile_array(to_array(records))
+    first = tape.phases().index("continuous")
+    until = int(tape.events["ts_event"][first])
+    assert result["cold_start"] == {"until": until}
+    assert result["phases"]["suspect"]["events"] == first
+    assert result["phases"]["continuous"]["events"] == len(tape.events) - first
+    assert any(f"its best levels are known from {np.datetime64(until, 'ns')}Z" in line for line in result["findings"])
+    assert result["anomalies"]["unknown_cancels"] > 0
+
+
+def test_cold_start__that_is_never_usable_says_so(tmp_path: Path) -> None:
+    result = validate(write(tmp_path / "cold.dbn", cold_session()[:60]))
+    assert result["cold_start"] == {"until": None}
+    assert "continuous" not in result["phases"]
+    assert any("no part of it can be used" in line for line in result["findings"])
+    assert "never in continuous trading: no order can fill" in result["findings"]
+
+
+def test_matching__that_fills_more_than_is_displayed_is_unknown(tmp_path: Path) -> None:
+    scribe = Scribe()
+    scribe.write(scribe.record("R", flags=LAST, price=UNDEFINED_PRICE))
+    add(scribe, 0, 0, 1, "B")
+    (order_id,) = scribe.book.place
+    for _ in range(40):
+        scribe.write(
+            scribe.record("T", "A", 0, 3, order_id=1),
+            scribe.record("F", "B", 0, 3, order_id=order_id),
+            scribe.record("M", "B", 0, 1, order_id=order_id, flags=LAST),
+        )
+    result = validate(write(tmp_path / "hidden.dbn", scribe.records))
+    assert result["matching"] == "unknown"
+    assert "40 of 40 trades filled hidden size: the matching can't be told" in result["findings"]
+
+
+def test_supports__nothing_that_the_file_does_not_show(tmp_path: Path) -> None:
+    unfair = validate(write(tmp_path / "unfair.dbn", unfair_session()))
+    assert (unfair["matching"], unfair["supports"]) == ("other", {"queue": False, "latency": True})
+    array = to_array(session())
+    array["ts_recv"] = array["ts_event"]
+    array["publisher_id"] = 1
+    array["instrument_id"] = ES
+    path = tmp_path / "instant.dbn"
+    dbn.write_mbo(path, array, symbol="ESH4", instrument_id=ES)
+    instant = validate(path)
+    assert instant["supports"] == {"queue": True, "latency": False}
+    assert "receive times tell no latency: give one" in instant["findings"]
+
+
+def test_implied__volume_beyond_the_book_is_told(tmp_path: Path) -> None:
+    scribe = Scribe()
+    scribe.write(scribe.record("R", flags=LAST, price=UNDEFINED_PRICE))
+    for number in range(5):
+        add(scribe, number, 0, 2, "B")
+    for order_id in list(scribe.book.place):
+        scribe.write(
+            scribe.record("T", "A", 0, 5, order_id=1),
+            scribe.record("F", "B", 0, 2, order_id=order_id),
+            scribe.record("C", "B", 0, 2, order_id=order_id, flags=LAST),
+        )
+    result = validate(write(tmp_path / "implied.dbn", scribe.records))
+    assert result["compiled"]["implied_size"] == 15
+    assert result["conservation"] == {"events": 5, "equal": 0}
+    assert "15 of 25 lots met orders that the file doesn't hold" in result["findings"]
+
+
 def test_validate__refuses_what_is_no_whole_mbo_file(tmp_path: Path) -> None:
     path = write(tmp_path / "session.mbo.dbn.zst", session())
     cut = tmp_path / "cut.mbo.dbn.zst"
@@ -228,4 +303,16 @@ def test_validate__reports_a_real_session(real_data) -> None:
     assert result["fifo"] == {"trades": 2_972, "exact": 2_945, "iceberg": 27, "mismatch": 0}
     assert result["price_grid"] == {"tick_size": 0.25, "inferred": True}
     assert result["file"]["sha256"].startswith("04597c542c1f0a9d")
+    assert result["matching"] == "fifo"
+    assert result["supports"] == {"queue": True, "latency": True}
+    assert {name: row["events"] for name, row in result["phases"].items()} == {
+        "snapshot": 1,
+        "pre_open": 925,
+        "auction": 1,
+        "continuous": 46_096,
+    }
+    assert "cold_start" not in result
+    for kind, count in {"add": 20_491, "cancel": 17_999, "modify": 12_233, "trade": 2_973, "fill": 6_371}.items():
+        assert result["latency"][kind]["receive"]["count"] == count
+    assert result["latency"]["trade"]["publish"]["p50"] == pytest.approx(15_700, rel=0.01)
     assert result["findings"] == ["matches by price and time (FIFO): 2,972 of 2,972 trades follow it"]

@@ -78,6 +78,11 @@ def _ends_event(last: Record, record: Record) -> bool:
     return bool(last.flags & LAST) and not reports_fill
 
 
+def is_own_fill(fill: Record, trade: Record | None) -> bool:
+    """Whether an F is of the order that was modified into the market: id and side of its T."""
+    return trade is not None and fill.order_id == trade.order_id and fill.side != OPPOSITE.get(trade.side)
+
+
 class Book:
     """All resting orders of one instrument, each level a queue in priority order."""
 
@@ -87,7 +92,7 @@ class Book:
         self.prices: dict[str, list[int]] = {"B": [], "A": []}  # prices of the levels, ascending
         self.anomalies: Counter[str] = Counter()
         self._live = True  # the last record was not part of a snapshot
-        self._aggressor: int | None = None
+        self._trade: Record | None = None
         self._filled: Counter[int] = Counter()  # reported by an F of this event, not yet booked by a C or M
 
     def begin_file(self) -> None:
@@ -96,7 +101,7 @@ class Book:
 
     def begin_event(self) -> None:
         """Forget the fills of the event before."""
-        self._aggressor = None
+        self._trade = None
         self._filled.clear()
 
     def apply(self, record: Record) -> None:
@@ -112,7 +117,7 @@ class Book:
         elif record.action == "C":
             self._cancel(record)
         elif record.action == "T":
-            self._aggressor = record.order_id
+            self._trade = record
         elif record.action == "F":
             self._fill(record)
         elif record.action != "N":
@@ -127,7 +132,7 @@ class Book:
             self.prices[side].clear()
 
     def _fill(self, record: Record) -> None:
-        if record.order_id == self._aggressor:
+        if is_own_fill(record, self._trade):
             return
         if record.order_id in self.place:
             self._filled[record.order_id] += record.size
@@ -260,7 +265,7 @@ def trades_of(group: list[Record], book: Book) -> list[Trade]:
                 left = {i: size - taken[i] for i, size in queue.items() if i not in without_fill}
                 current = Trade(record, {i: size for i, size in left.items() if size > 0}, Counter())
                 trades.append(current)
-        elif record.action == "F" and current and record.order_id != current.record.order_id and record.size:
+        elif record.action == "F" and current and not is_own_fill(record, current.record) and record.size:
             current.fills[record.order_id] += record.size
             taken[record.order_id] += record.size
     return trades
@@ -311,11 +316,11 @@ def is_conserved(group: list[Record]) -> bool | None:
     traded = [record for record in group if record.action == "T"]
     if not traded or any(record.side not in "BA" for record in traded):
         return None
-    filled, aggressor = 0, None
+    filled, trade = 0, None
     for record in group:
         if record.action == "T":
-            aggressor = record.order_id
-        elif record.action == "F" and record.order_id != aggressor:
+            trade = record
+        elif record.action == "F" and not is_own_fill(record, trade):
             filled += record.size
     return sum(record.size for record in traded) == filled
 

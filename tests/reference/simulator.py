@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bt_gym.core import enums
-from tests.reference.book import LAST, SNAPSHOT, UNDEFINED_PRICE, Record, match_groups
+from tests.reference.book import LAST, SNAPSHOT, UNDEFINED_PRICE, Record, is_own_fill, match_groups
 
 SIDES = {"B": enums.BID, "A": enums.ASK}
 
@@ -404,7 +404,7 @@ class Simulator:
         trades = [i for i, record in enumerate(reports) if record.action == "T"]
         first = trades[0] if trades else len(reports)
         for record in reports[:first]:
-            self._fill_real(record, 0, changed)
+            self._fill_real(record, None, changed)
         for start, stop in zip(trades, [*trades[1:], len(reports)], strict=True):
             trade, fills = reports[start], reports[start + 1 : stop]
             side, tick = self._resting_side(trade), trade.price // self.tick_size
@@ -416,7 +416,7 @@ class Simulator:
                         size = min(own.leaves, volume)
                         volume -= size
                         self._fill(event.ts, own, own.tick, size, enums.LIQUIDITY_MAKER, number)
-            hits = [hit for record in fills if (hit := self._fill_real(record, trade.order_id, changed))]
+            hits = [hit for record in fills if (hit := self._fill_real(record, trade, changed))]
             if matching and side is not None:
                 self._share(event.ts, number, side, tick, volume, hits)
 
@@ -434,10 +434,10 @@ class Simulator:
         return None
 
     def _fill_real(
-        self, record: Record, aggressor: int, changed: set[int]
+        self, record: Record, trade: Record | None, changed: set[int]
     ) -> tuple[Entry | None, int, int, int] | None:
         """Books the displayed part of an F; (order or None if never seen, side, tick, lots) if it is passive."""
-        if record.order_id == aggressor or record.size >= 2**31 or not record.size:
+        if is_own_fill(record, trade) or record.size >= 2**31 or not record.size:
             return None
         entry = self.book.orders.get(record.order_id)
         if entry is None:
