@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from bt_gym.strategy.base import OrderCancel, OrderRequest, OrderUpdate, Strategy, StrategyOutput
     from bt_gym.strategy.context import MarketStateView, StrategyContext
     from bt_gym.strategy.events import EventKind, ExecutionReport, MarketEvent, Side, Trade
+    from bt_gym.strategy.jitted import JittedStrategy
     from bt_gym.strategy.momentum import EnhancedMomentum
     from bt_gym.strategy.router import StrategyRouter
-    from bt_gym.strategy.sma_crossover import SimpleMovingAverageCrossover
+    from bt_gym.strategy.sma_crossover import JittedSmaCrossover, SimpleMovingAverageCrossover
 
 _HOMES = {
     "bt_gym.backtest.backtester": ("Backtester",),
@@ -47,9 +48,10 @@ _HOMES = {
     "bt_gym.strategy.base": ("OrderCancel", "OrderRequest", "OrderUpdate", "Strategy", "StrategyOutput"),
     "bt_gym.strategy.context": ("MarketStateView", "StrategyContext"),
     "bt_gym.strategy.events": ("EventKind", "ExecutionReport", "MarketEvent", "Side", "Trade"),
+    "bt_gym.strategy.jitted": ("JittedStrategy",),
     "bt_gym.strategy.momentum": ("EnhancedMomentum",),
     "bt_gym.strategy.router": ("StrategyRouter",),
-    "bt_gym.strategy.sma_crossover": ("SimpleMovingAverageCrossover",),
+    "bt_gym.strategy.sma_crossover": ("JittedSmaCrossover", "SimpleMovingAverageCrossover"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,6 +1,6 @@
 """The Backtester: one run of strategies over recorded sessions, from configuration to report.
 
-    tapes -> MarketReplayEngine -> StrategyRouter -> ExecutionEngine -> PositionManager -> MetricsCollector -> report
+    tapes -> MarketReplayEngine -> strategy <-> ExecutionEngine, PositionManager -> MetricsCollector -> report
 
 It opens what the configuration names and puts the parts together; the loop itself is `bt_gym.backtest.runner`.
 """
@@ -11,20 +11,20 @@ from pathlib import Path
 import numpy as np
 
 from bt_gym.backtest.collector import generate_report
+from bt_gym.backtest.desk import BaseDesk, JittedDesk
 from bt_gym.backtest.outputs import SCHEMAS, write_outputs
-from bt_gym.backtest.replay import MarketReplayEngine, ReplaySpeed
+from bt_gym.backtest.replay import Lane, MarketReplayEngine, ReplaySpeed
 from bt_gym.backtest.report import BacktestReport, RunInfo
-from bt_gym.backtest.runner import Runner, TradingAccount
+from bt_gym.backtest.runner import Runner, open_desks
+from bt_gym.backtest.trading_account import TradingAccount
 from bt_gym.config import BacktestConfig, InstrumentConfig, MlEnhancedMomentumConfig, check_runnable
 from bt_gym.core.orders import new_models
 from bt_gym.data import tape as tapes
 from bt_gym.data.instruments import Instrument
 from bt_gym.errors import ConfigError, TapeError
 from bt_gym.strategy.base import Strategy
-from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind
 from bt_gym.strategy.registry import make_strategy
-from bt_gym.strategy.router import StrategyRouter
 
 
 class Backtester:
@@ -86,32 +86,25 @@ class Backtester:
         """
         check_runnable(self.config)
         strategies = self._strategies or self._configured_strategy()
-        models = self._models
         lanes = self._open()
         latency = self.config.backtest.execution.latency_model
-        replay = MarketReplayEngine(lanes, speed=self.speed, extra_delay=latency.extra_feed_latency_ns)
-        router = StrategyRouter()
+        feed = latency.extra_feed_latency_ns
+        replay = MarketReplayEngine(lanes, speed=self.speed, extra_delay=feed)
         self.accounts = []
-        interval_ns = self.config.backtest.output.equity_interval_ms * 1_000_000
+        desks: list[BaseDesk | JittedDesk] = []
         for name, strategy in strategies.items():
-            contexts: dict[str, StrategyContext] = {}
-            for lane in replay.lanes:
-                wants_news = bool(strategy.subscriptions & EventKind.OWN)
-                account = TradingAccount(name, lane, models(lane.instrument), interval_ns, wants_news)
-                self.accounts.append(account)
-                contexts[account.symbol] = StrategyContext(
-                    name,
-                    lane.instrument,
-                    lane.state,
-                    account.execution.account,
-                    lane.market,
-                    strategy.config,
-                    contexts,
-                )
-            router.register_strategy(name, strategy, contexts)
-        Runner(replay, router, self.accounts, latency.response_latency_ns, self.progress).run()
+            market = MarketReplayEngine(lanes, extra_delay=feed)  # each strategy has its own copy, as received
+            accounts = [self._account(name, strategy, lane) for lane in market.lanes]
+            self.accounts += accounts
+            desks += open_desks(strategy, market, accounts, latency.response_latency_ns)
+        Runner(replay, desks, self.progress).run()
         info = self._info([lane.tape for lane in replay.lanes], [lane.instrument for lane in replay.lanes])
         return generate_report([account.metrics for account in self.accounts], info)
+
+    def _account(self, name: str, strategy: Strategy, lane: Lane) -> TradingAccount:
+        interval_ns = self.config.backtest.output.equity_interval_ms * 1_000_000
+        wants_news = bool(strategy.subscriptions & EventKind.OWN)
+        return TradingAccount(name, lane, self._models(lane.instrument), interval_ns, wants_news)
 
     def write(self, report: BacktestReport) -> dict[str, Path]:
         """Writes the output files that the configuration names; returns their paths by kind.

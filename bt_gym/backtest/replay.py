@@ -18,10 +18,15 @@ from bt_gym.strategy.events import EventKind, MarketEvent, Side, Trade
 
 NEVER = 1 << 62  # ns: later than any event
 
-_KINDS = int(EventKind.TRADE | EventKind.QUOTE | EventKind.BOOK | EventKind.PHASE)
+EVENT_KINDS = int(EventKind.TRADE | EventKind.QUOTE | EventKind.BOOK | EventKind.PHASE)
 _KIND_SHIFT = enums.EVENT_TRADE.bit_length() - 1
-_KIND_OF = tuple(EventKind(bits << _KIND_SHIFT) for bits in range((_KINDS >> _KIND_SHIFT) + 1))
+_KIND_OF = tuple(EventKind(bits << _KIND_SHIFT) for bits in range((EVENT_KINDS >> _KIND_SHIFT) + 1))
 _AGGRESSORS = (Side.BUY, Side.SELL, None)
+
+
+def kind_of(flags: int) -> EventKind:
+    """The kinds of an event by its flags on the tape; made once, since an enum of flags is slow to make."""
+    return _KIND_OF[(flags & EVENT_KINDS) >> _KIND_SHIFT]
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Lane:
         """Number of the next event of one of `kinds` still to be received, and when it is (`NEVER`: there is none)."""
         if self._next[0] < self.received or kinds != self._kinds:
             self._kinds = kinds
-            self._next = _find(self.tape.events, self.received, self.extra_delay, int(kinds) & _KINDS)
+            self._next = _find(self.tape.events, self.received, self.extra_delay, int(kinds) & EVENT_KINDS)
         return self._next
 
     def receive(self, end: int) -> None:
@@ -143,7 +148,7 @@ class Lane:
         (ts_event, flags, _), *rows = self._read[: count + 1].tolist()
         price = self.state.price
         trades = tuple([Trade(ts_event, price(tick), tick, size, _AGGRESSORS[side]) for tick, size, side in rows])
-        return MarketEvent(self.instrument.symbol, ts_event, ts, _KIND_OF[(flags & _KINDS) >> _KIND_SHIFT], trades)
+        return MarketEvent(self.instrument.symbol, ts_event, ts, kind_of(flags), trades)
 
 
 class Stop(NamedTuple):
@@ -209,7 +214,7 @@ class MarketReplayEngine:
 
         What comes after it at the same time, in its own tape or a later one, is not received yet, whoever waits for it.
         """
-        self._wait(stop.ts)
+        self.wait(stop.ts)
         until = stop.ts
         for lane in self.lanes:
             if lane is stop.lane:
@@ -221,7 +226,7 @@ class MarketReplayEngine:
 
     def receive(self, until: int) -> None:
         """Receives everything up to `until` (ns)."""
-        self._wait(until)
+        self.wait(until)
         for lane in self.lanes:
             lane.receive_until(until)
 
@@ -250,7 +255,7 @@ class MarketReplayEngine:
         self.receive(until)
         return count
 
-    def _wait(self, ts: int) -> None:
+    def wait(self, ts: int) -> None:
         """Sleeps until market time `ts` has come; the first call sets the start."""
         if self.speed.factor is None:
             return

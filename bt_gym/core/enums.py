@@ -85,6 +85,13 @@ LIQUIDITY_NONE = 0
 LIQUIDITY_MAKER = 1
 LIQUIDITY_TAKER = 2
 
+# --- why a strategy is called; at equal times in this order
+CALL_NONE = 0  # it isn't: nothing more happens by the time asked for
+CALL_EVENT = 1  # a market event that it subscribed to has been received
+CALL_NEWS = 2  # reports about its orders are known
+CALL_CLOCK = 3  # its decision clock has struck
+CALL_LOG_FULL = 4  # it isn't yet: the log of reports has to be made longer first
+
 
 def names(prefix: str) -> dict[int, str]:
     """Lower-case names of one family: `names("PHASE_")` -> {0: "snapshot", 1: "pre_open", ...}."""

@@ -636,7 +636,7 @@ class ExecutionEngine:
             )
             if not is_full:
                 return until
-            self._lengthen()
+            self.lengthen_log()
 
     def process_market_update(self, session: Session, ts: int) -> np.ndarray:
         """Runs the market up to `ts` (ns); returns the execution reports that become known by then, in order."""
@@ -654,6 +654,6 @@ class ExecutionEngine:
         """All execution reports so far, known or not."""
         return self.log[: int(self.account["reports_written"][0])]
 
-    def _lengthen(self) -> None:
-        # Never a ring here: everything ever reported stays, at its own place.
+    def lengthen_log(self) -> None:
+        """Makes room for as many reports again. Never a ring here: all ever reported stay, at their own places."""
         self.log = np.concatenate([self.log, np.zeros_like(self.log)])

@@ -15,10 +15,10 @@ def _book_fill(accounts, log, row):
 
 
 @njit
-def _next_action(accounts, markets, events, until):
-    account = accounts[0]
-    extra_delay = markets[0]["extra_delay"]
-    first = markets[0]["event"]
+def next_action(account, market, events, until: int) -> int:
+    """When the loss limit has something to do if nothing but the market changes, at most `until` (ns)."""
+    extra_delay = market["extra_delay"]
+    first = market["event"]
     if not account["killed"]:
         number = find_loss(account, events, first, until, extra_delay)
         return received_at(events[number], extra_delay) if number >= 0 else until
@@ -32,16 +32,25 @@ def _next_action(accounts, markets, events, until):
 
 
 @njit
-def _enforce(accounts, markets, ts, may_flatten):
-    """Returns whether the position was sent home."""
-    account = accounts[0]
-    if loss_reached(account, np.int64(markets[0]["mark2"])):
+def enforce(account, market, ts: int, may_flatten: bool) -> bool:
+    """Does at `ts` (ns) what the loss limit asks for; returns whether the position was sent home."""
+    if loss_reached(account, np.int64(market["mark2"])):
         kill(account, ts)
-    if not account["killed"] or not may_flatten or markets[0]["mark_is_stale"]:
+    if not account["killed"] or not may_flatten or market["mark_is_stale"]:
         return False
     sent = account["orders_sent"]
     flatten(account, ts)
     return account["orders_sent"] > sent
+
+
+@njit
+def _next_action(accounts, markets, events, until):
+    return next_action(accounts[0], markets[0], events, until)
+
+
+@njit
+def _enforce(accounts, markets, ts, may_flatten):
+    return enforce(accounts[0], markets[0], ts, may_flatten)
 
 
 class PositionManager:

@@ -86,17 +86,22 @@ class Strategy(ABC):
         subscriptions: kinds of events that it is called for.
         timer_interval_ns: time between calls of `on_timer`, None for no timer. The first call is at the first multiple
             of the interval (since 1970) that follows the first event received.
+        timer_interval_records: `on_timer` is called with each event that completes a multiple of so many source
+            records, None for never. For runs of one instrument.
+        timer_interval_trades: the same in trades.
     """
 
     subscriptions: EventKind = EventKind.TRADE
     timer_interval_ns: int | None = None
+    timer_interval_records: int | None = None
+    timer_interval_trades: int | None = None
 
     @abstractmethod
     def on_market_event(self, event: MarketEvent, context: "StrategyContext") -> StrategyOutput:
         """Called at the time `event` is received, with the market as received by then."""
 
     def on_timer(self, timestamp: int, context: "StrategyContext") -> StrategyOutput:
-        """Called at `timestamp` (ns UTC)."""
+        """Called at `timestamp` (ns UTC), when its decision clock strikes."""
         return NOTHING
 
     @property

@@ -4,9 +4,13 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
+from bt_gym.core import enums
 from bt_gym.strategy.base import NOTHING, OrderRequest, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
+from bt_gym.strategy.jitted import JittedStrategy, decision, market_order
 
 
 class MovingAverage:
@@ -80,3 +84,62 @@ class SimpleMovingAverageCrossover(Strategy):
             "slow_period": self.slow.period,
             "position_size": self.position_size,
         }
+
+
+crossover_dtype = np.dtype(
+    [
+        ("fast_period", "<i8"),
+        ("slow_period", "<i8"),
+        ("position_size", "<i8"),
+        ("seen", "<i8"),  # trades so far
+        ("fast", "<i8"),  # sums of ticks
+        ("slow", "<i8"),
+        ("signal", "<i8"),  # +1 long, -1 short, 0 none yet
+    ],
+    align=True,
+)
+"""Memory of the compiled twin; the last `slow_period` prices follow it, int64 each."""
+
+_STATE = crossover_dtype.itemsize
+
+
+@decision
+def _cross(memory, now, market, own, trades, requests):
+    state = memory[:_STATE].view(crossover_dtype)[0]
+    window = memory[_STATE:].view(np.int64)
+    fast_period = state["fast_period"]
+    slow_period = state["slow_period"]
+    for i in range(trades.shape[0]):
+        price = np.int64(trades[i]["price"])
+        seen = state["seen"]
+        state["fast"] += price
+        state["slow"] += price
+        if seen >= fast_period:
+            state["fast"] -= window[(seen - fast_period) % slow_period]
+        if seen >= slow_period:
+            state["slow"] -= window[seen % slow_period]
+        window[seen % slow_period] = price
+        state["seen"] = seen + 1
+    if state["seen"] < slow_period or now["phase"] != enums.PHASE_CONTINUOUS:
+        return
+    signal = 1 if state["fast"] * slow_period > state["slow"] * fast_period else -1
+    if signal == state["signal"]:
+        return
+    state["signal"] = signal
+    change = signal * state["position_size"] - own["position"]["size"] - own["pending"]
+    if change != 0:
+        market_order(requests, enums.BUY if change > 0 else enums.SELL, abs(change))
+
+
+class JittedSmaCrossover(JittedStrategy):
+    """`SimpleMovingAverageCrossover`, compiled: the same orders, and an example of how it is done."""
+
+    subscriptions = EventKind.TRADE
+
+    def __init__(self, fast_period: int = 10, slow_period: int = 20, position_size: int = 1) -> None:
+        rule = SimpleMovingAverageCrossover(fast_period, slow_period, position_size)
+        memory = np.zeros(_STATE + 8 * slow_period, np.uint8)
+        state = memory[:_STATE].view(crossover_dtype)
+        for name, value in rule.config.items():
+            state[name] = value
+        super().__init__(_cross, memory, config=rule.config)

@@ -1,0 +1,291 @@
+"""Desks: one strategy of a run with its accounts, called moment by moment.
+
+A desk has its own copy of the market as received, so that what one strategy subscribes to or sends never changes what
+another one sees. `Desk` is for a strategy in Python on one instrument: all that happens between two of its calls is one
+call of the core (`core.decision.next_call`). `JittedDesk` runs a compiled strategy; a strategy in Python on several
+instruments sits at a `WideDesk` (`backtest.wide_desk`).
+"""
+
+import heapq
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+
+from bt_gym._jit import bound, njit
+from bt_gym.backtest.replay import EVENT_KINDS, Lane, kind_of
+from bt_gym.backtest.trading_account import TradingAccount
+from bt_gym.core import enums, jitted
+from bt_gym.core.decision import FOREVER, new_desk, next_call, read_trades, trade_dtype
+from bt_gym.core.orders import MAX_REQUESTS
+from bt_gym.errors import CapacityError, ConfigError
+from bt_gym.strategy.base import OrderCancel, Strategy, StrategyOutput
+from bt_gym.strategy.context import StrategyContext
+from bt_gym.strategy.events import ExecutionReport, MarketEvent, Side, Trade
+from bt_gym.strategy.jitted import JittedStrategy
+
+_AGGRESSORS = (Side.BUY, Side.SELL, None)
+
+
+class BaseDesk(ABC):
+    """What all desks of strategies in Python share: requests on their way out, and news of those refused on our side.
+
+    Args:
+        accounts: of the strategy, one an instrument.
+        response_latency: ns until the sender hears of a request that was refused on our side.
+    """
+
+    def __init__(self, accounts: Sequence[TradingAccount], response_latency: int) -> None:
+        self.accounts = accounts
+        self.strategy_id = accounts[0].strategy_id
+        self.response_latency = max(response_latency, 1)  # an answer at once would let a stubborn strategy stop time
+        self._by_symbol = {account.symbol: account for account in accounts}
+        self._refusals: list[tuple[int, int, TradingAccount, ExecutionReport]] = []  # heap by time, then number
+        self._refused = 0
+
+    @abstractmethod
+    def advance(self) -> tuple[int, int] | None:
+        """Goes on to the next call; returns its (time in ns, enums.CALL_*), None when the data has ended."""
+
+    @abstractmethod
+    def call(self) -> None:
+        """Calls the strategy, and sends what it wants."""
+
+    @property
+    @abstractmethod
+    def records_done(self) -> int:
+        """Source records received."""
+
+    def close(self, end: int) -> None:
+        """Records what is left when the data of the run has ended, at `end` (ns)."""
+        for account in self.accounts:
+            account.close(end)
+
+    def _send(self, output: StrategyOutput, symbol: str, now: int) -> None:
+        for cancel in output.cancellations:
+            order_id, of = cancel if isinstance(cancel, OrderCancel) else (cancel, None)
+            account = self._account(of or symbol)
+            self._tell(account, account.cancel(order_id, now))
+        for update in output.updates:
+            account = self._account(update.symbol or symbol)
+            self._tell(account, account.update(update, now))
+        for order in output.orders:
+            account = self._account(order.symbol or symbol)
+            self._tell(account, account.order(order, now))
+        if output.metrics:
+            self._account(symbol).metrics.record_metrics(now, output.metrics)
+
+    def _account(self, symbol: str) -> TradingAccount:
+        try:
+            return self._by_symbol[symbol]
+        except KeyError:
+            known = ", ".join(sorted(self._by_symbol))
+            raise ConfigError(f"strategy {self.strategy_id} named symbol '{symbol}': the run holds {known}") from None
+
+    def _tell(self, account: TradingAccount, refusal: ExecutionReport | None) -> None:
+        """The sender of a refused request hears of it one response latency later."""
+        if refusal is not None and account.wants_news:
+            self._refused += 1
+            due = refusal.ts_exchange + self.response_latency
+            heapq.heappush(self._refusals, (due, self._refused, account, refusal))
+
+    def _refusals_known(self, known: int) -> list[MarketEvent]:
+        """News of requests refused on our side, known by `known` (ns)."""
+        told: dict[tuple[int, str], list[ExecutionReport]] = {}  # one event for all that is told at once
+        while self._refusals and self._refusals[0][0] <= known:
+            due, _, account, report = heapq.heappop(self._refusals)
+            told.setdefault((due, account.symbol), []).append(report)
+        return [self._by_symbol[symbol].news(due, tuple(reports)) for (due, symbol), reports in told.items()]
+
+
+@njit
+def _next(desks, accounts, log, markets, records, events, blocks, until, trades):
+    """(why, now, ts_event and flags of the event, its trades or the reports known before, price, lots and aggressor of
+    the first trade); all trades in `trades`, as many as fit."""
+    desk = desks[0]
+    why = next_call(desk, accounts[0], log, markets[0], records, events, blocks, until)
+    now = desk["now"]
+    if why != enums.CALL_EVENT:
+        return why, now, np.int64(0), np.int64(0), desk["first_report"], np.int64(0), np.int64(0), np.int64(0)
+    number = desk["stop"]
+    ts_event = events[number]["ts_event"]
+    flags = np.int64(events[number]["flags"])
+    if not flags & enums.EVENT_TRADE:
+        return why, now, ts_event, flags, np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    first = int(events[number - 1]["end"]) if number > 0 else 0
+    count = np.int64(read_trades(records, first, int(events[number]["end"]), trades))
+    trade = trades[0]
+    return (
+        why,
+        now,
+        ts_event,
+        flags,
+        count,
+        np.int64(trade["price"]),
+        np.int64(trade["size"]),
+        np.int64(trade["aggressor"]),
+    )
+
+
+class Desk(BaseDesk):
+    """A strategy in Python on one instrument."""
+
+    def __init__(
+        self, account: TradingAccount, strategy: Strategy, context: StrategyContext, response_latency: int
+    ) -> None:
+        super().__init__([account], response_latency)
+        self.account = account
+        self.strategy = strategy
+        self.context = context
+        self._desk = desk_of(strategy, account)
+        self._trades = np.zeros(8, trade_dtype)
+        self._wake = self._desk["wake"]
+        self._moment: tuple[int, ...] = ()
+        tape, execution = account.lane.tape, account.execution
+        self._market = (account.lane.market, tape.records, tape.events, tape.blocks, FOREVER)
+        self._next = bound(_next, self._desk, execution.account, execution.log, *self._market, self._trades)
+
+    def advance(self) -> tuple[int, int] | None:
+        execution = self.account.execution
+        while True:
+            moment = self._next(self._desk, execution.account, execution.log, *self._market, self._trades)
+            why = moment[0]
+            if why == enums.CALL_NONE:
+                return None
+            if why != enums.CALL_LOG_FULL:
+                self._moment = moment
+                return moment[1], why
+            execution.lengthen_log()
+
+    def call(self) -> None:
+        why, now, ts_event, flags, count, tick, size, aggressor = self._moment
+        context = self.context
+        context.current_time = now
+        if why == enums.CALL_EVENT:
+            event = self._event(now, ts_event, flags, count, tick, size, aggressor)
+            output = self.strategy.on_market_event(event, context)
+        elif why == enums.CALL_CLOCK:
+            output = self.strategy.on_timer(now, context)
+        else:
+            self._call_news(now, count)
+            return
+        if output is not None and not output.is_empty():  # a forgotten return asks for nothing
+            self._act(output, now)
+
+    def _act(self, output: StrategyOutput, now: int) -> None:
+        self._send(output, self.account.symbol, now)
+        if self._refusals:
+            self._wake[0] = self._refusals[0][0]
+
+    def _event(self, now: int, ts_event: int, flags: int, count: int, tick: int, size: int, side: int) -> MarketEvent:
+        instrument = self.account.lane.instrument
+        nanos = instrument.tick_size_nanos
+        if count == 1:
+            trades: tuple[Trade, ...] = (Trade(ts_event, tick * nanos / 1e9, tick, size, _AGGRESSORS[side]),)
+        elif count == 0:
+            trades = ()
+        else:
+            trades = tuple([Trade(ts_event, t * nanos / 1e9, t, n, _AGGRESSORS[s]) for t, n, s in self._read(count)])
+        return MarketEvent(instrument.symbol, ts_event, now, kind_of(flags), trades)
+
+    def _read(self, count: int) -> list[tuple[int, int, int]]:
+        """All trades of the event at hand."""
+        if count > len(self._trades):
+            self._trades = np.zeros(2 * count, trade_dtype)
+            tape, number = self.account.lane.tape, int(self._desk["stop"][0])
+            first = int(tape.events["end"][number - 1]) if number else 0
+            read_trades(tape.records, first, int(tape.events["end"][number]), self._trades)
+        return self._trades[:count].tolist()
+
+    def _call_news(self, now: int, first: int) -> None:
+        known = now if self._desk["stop_time"][0] > now else now - 1  # what is known at an event's time comes after it
+        events = [self.account.told(known, first)] if self.account.reports_known > first else []
+        events += self._refusals_known(known)
+        self._wake[0] = self._refusals[0][0] if self._refusals else FOREVER
+        for event in events:
+            self.context.current_time = event.ts_recv
+            output = self.strategy.on_market_event(event, self.context)
+            if output is not None and not output.is_empty():
+                self._act(output, now)
+
+    @property
+    def records_done(self) -> int:
+        return _records_done(self.account.lane)
+
+
+class JittedDesk:
+    """A compiled strategy on one instrument: everything happens in the core.
+
+    Raises:
+        CapacityError: it asks for more in one call than can travel at once.
+    """
+
+    def __init__(self, account: TradingAccount, strategy: JittedStrategy) -> None:
+        self.account = account
+        self.memory = strategy.start(account.symbol)
+        self._decide = strategy.decide.compiled
+        self._desk = desk_of(strategy, account)
+        self._shown = np.zeros(1, jitted.shown_dtype)
+        self._trades = np.zeros(64 if strategy.wants_trades else 0, trade_dtype)
+        self._refused = np.zeros(4 * MAX_REQUESTS, jitted.refused_dtype)
+        self._counts = np.zeros(2, np.int64)
+
+    def run(self, until: int) -> None:
+        """Runs up to `until` (ns)."""
+        execution, tape = self.account.execution, self.account.lane.tape
+        while True:
+            why = jitted.run(
+                self._decide,
+                self.memory,
+                self._desk,
+                execution.account,
+                execution.log,
+                self.account.lane.market,
+                tape.records,
+                tape.events,
+                tape.blocks,
+                self._shown,
+                self._trades,
+                self._refused,
+                self._counts,
+                until,
+            )
+            self.account.record_refused(self._refused[: self._counts[0]])
+            self._counts[0] = 0
+            if why == enums.CALL_NONE:
+                return
+            if why == enums.CALL_EVENT:
+                asked = MAX_REQUESTS + int(self._shown["requests"]["lost"][0])
+                raise CapacityError(
+                    f"strategy {self.account.strategy_id} asks for {asked} requests in one call: at most {MAX_REQUESTS}"
+                )
+            if why == enums.CALL_LOG_FULL:
+                execution.lengthen_log()
+
+    @property
+    def records_done(self) -> int:
+        """Source records received."""
+        return _records_done(self.account.lane)
+
+    def close(self, end: int) -> None:
+        """Records what is left when the data of the run has ended, at `end` (ns)."""
+        self.account.close(end)
+
+
+def desk_of(strategy: Strategy, account: TradingAccount) -> np.ndarray:
+    """(1,) of `core.decision.desk_dtype`: a strategy's place on one instrument, before the first event."""
+    return new_desk(
+        account.lane.tape.events,
+        account.lane.extra_delay,
+        kinds=int(strategy.subscriptions) & EVENT_KINDS,
+        wants_news=account.wants_news,
+        limits_loss=account.positions.limits_loss,
+        every_ns=strategy.timer_interval_ns or 0,
+        every_records=strategy.timer_interval_records or 0,
+        every_trades=strategy.timer_interval_trades or 0,
+    )
+
+
+def _records_done(lane: Lane) -> int:
+    received = int(lane.market["event"][0])
+    return int(lane.tape.events["source"][received - 1]) if received else 0

@@ -1,0 +1,186 @@
+"""TradingAccount: one strategy on one instrument, with its exchange side, its positions and its record."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from bt_gym.backtest.collector import MetricsCollector
+from bt_gym.backtest.replay import Lane
+from bt_gym.core import enums
+from bt_gym.core.execution import ExecutionEngine
+from bt_gym.core.orders import REQUEST_CANCEL, REQUEST_MODIFY
+from bt_gym.core.position_manager import PositionManager
+from bt_gym.core.positions import equity
+from bt_gym.core.tape import MAX_TICK
+from bt_gym.strategy.base import OrderRequest, OrderUpdate
+from bt_gym.strategy.events import EventKind, ExecutionReport, MarketEvent, Side
+
+_EXEC = enums.names("EXEC_")
+_REASON = enums.names("REASON_")
+_LIQUIDITY = enums.names("LIQUIDITY_")
+_SIDES = (Side.BUY, Side.SELL)
+_NS_PER_DAY = 86_400_000_000_000
+_SESSION_BREAK_NS = 1_800_000_000_000
+
+
+class TradingAccount:
+    """One strategy on one instrument: its exchange side, its positions and its record.
+
+    Args:
+        strategy_id: name of the strategy.
+        lane: tape and market as received.
+        models: (1,) of `orders.models_dtype`.
+        interval_ns: clock of the equity curve.
+        wants_news: whether the strategy is told about its orders.
+    """
+
+    def __init__(self, strategy_id: str, lane: Lane, models: np.ndarray, interval_ns: int, wants_news: bool) -> None:
+        self.strategy_id = strategy_id
+        self.symbol = lane.instrument.symbol
+        self.lane = lane
+        self.wants_news = wants_news
+        self.execution = ExecutionEngine(models, lane.market)
+        self.positions = PositionManager(self.execution.account, lane.market)
+        self.metrics = MetricsCollector(
+            strategy_id,
+            lane.instrument,
+            lane.tape.events,
+            interval_ns=interval_ns,
+            days=_trading_days(lane.tape.events),
+            proof=getattr(lane.tape, "proof", None),  # a tape in memory may have none
+        )
+        self.state = self.execution.account.view(np.uint8)
+        """The bytes of the exchange side: its snapshot (as a record, NumPy copies it a hundred times slower)."""
+        self._known = self.execution.account["reports_known"]
+        self._recorded = 0  # reports that the record has
+
+    @property
+    def reports_known(self) -> int:
+        """How many execution reports the strategy may know."""
+        return int(self._known[0])
+
+    def advance(self, until: int) -> int:
+        """Lets the exchange work up to `until` (ns), or to the first news that somebody acts on; returns that time."""
+        stop_on_report = self.wants_news or self.positions.limits_loss
+        return self.execution.advance(self.lane.tape, until, stop_on_report=stop_on_report)
+
+    def learn(self, now: int) -> MarketEvent | None:
+        """Books all reports known by `now` (ns); returns what the strategy is told, if it wants to be."""
+        first = self.reports_known
+        rows = self.execution.deliver(now)
+        for row in np.flatnonzero(rows["exec_type"] == enums.EXEC_TRADE).tolist():
+            self.positions.process_fill(rows, row)
+        return self.told(now, first) if self.wants_news and len(rows) else None
+
+    def told(self, now: int, first: int) -> MarketEvent:
+        """The event that tells the strategy at `now` (ns) of the reports known since there were `first`."""
+        rows = self.execution.log[first : self.reports_known]
+        return self.news(now, tuple([self._report(row) for row in rows]))
+
+    def news(self, now: int, reports: tuple[ExecutionReport, ...]) -> MarketEvent:
+        """The event that tells the strategy at `now` (ns) about its orders."""
+        return MarketEvent(
+            self.symbol, reports[-1].ts_exchange, now, EventKind.OWN, reports=reports, owner=self.strategy_id
+        )
+
+    def _report(self, row: np.void) -> ExecutionReport:
+        return ExecutionReport(
+            order_id=int(row["order_id"]),
+            kind=_EXEC[int(row["exec_type"])],
+            reason=_REASON[int(row["reason"])],
+            side=Side(int(row["side"])),
+            price=self.lane.state.price(row["price"]),
+            size=int(row["size"]),
+            leaves=int(row["leaves"]),
+            liquidity=_LIQUIDITY[int(row["liquidity"])],
+            ts_exchange=int(row["ts_exchange"]),
+        )
+
+    def order(self, order: OrderRequest, now: int) -> ExecutionReport | None:
+        """Sends a new order at `now` (ns); returns the report of it if it did not leave our side."""
+        ticks = 0 if order.order_type == enums.ORDER_MARKET else self.ticks(order.price)
+        # An order off the grid still gets an id and a reason: the core refuses sizes below one lot.
+        size = 0 if ticks is None else _lots(order.size)
+        sent = order if size == order.size else replace(order, size=size)
+        order_id, reason = self.execution.process_order_request(sent, now, ticks or 0)
+        if reason == enums.REASON_NONE:
+            return None
+        limit = enums.NO_TICK if order.order_type == enums.ORDER_MARKET or ticks is None else ticks
+        self._record()
+        self.metrics.record_refusal(now, order_id, reason, side=int(order.side), price=limit)
+        price = 0.0 if order.price is None else float(order.price)
+        return ExecutionReport(order_id, "rejected", _REASON[reason], Side(order.side), price, 0, 0, "none", now)
+
+    def cancel(self, order_id: int, now: int) -> ExecutionReport | None:
+        """Sends a cancel likewise."""
+        reason = self.execution.process_cancel(order_id, now)
+        return None if reason == enums.REASON_NONE else self._refuse_change(now, order_id, reason, REQUEST_CANCEL)
+
+    def update(self, update: OrderUpdate, now: int) -> ExecutionReport | None:
+        """Sends a modify likewise."""
+        ticks = self.ticks(update.price)
+        size = 0 if ticks is None else _lots(update.size)
+        reason = self.execution.process_modify(update.order_id, size, ticks or 0, now)
+        if reason == enums.REASON_NONE:
+            return None
+        return self._refuse_change(now, update.order_id, reason, REQUEST_MODIFY)
+
+    def _refuse_change(self, now: int, order_id: int, reason: int, request: int) -> ExecutionReport:
+        """Records a cancel or modify that did not leave our side; its order, if there is one, goes on as before."""
+        orders = self.execution.account["orders"][0]
+        rows = orders[(orders["order_id"] == order_id) & (orders["status"] != enums.STATUS_FREE)]
+        side, price, leaves = None, 0.0, 0
+        if len(rows):
+            side, price = Side(int(rows[0]["side"])), self.lane.state.price(rows[0]["known_price"])
+            leaves = int(rows[0]["known_leaves"])
+        self._record()
+        self.metrics.record_refusal(now, order_id, reason, side=side or 0, price=enums.NO_TICK, request=request)
+        return ExecutionReport(order_id, "cancel_rejected", _REASON[reason], side, price, 0, leaves, "none", now)
+
+    def _record(self, reports: int | None = None) -> None:
+        """Records the first `reports` reports, as far as they aren't yet: those known so far if None."""
+        reports = self.reports_known if reports is None else reports
+        if reports > self._recorded:
+            self.metrics.record_reports(self.execution.log[self._recorded : reports])
+            self._recorded = reports
+
+    def record_refused(self, refused: np.ndarray) -> None:
+        """Records requests that a jitted strategy was refused: (n,) of `core.jitted.refused_dtype`, in order."""
+        for row in refused:
+            self._record(int(row["reports"]))
+            self.metrics.record_reports(row["report"])
+
+    def ticks(self, price: float | None) -> int | None:
+        """A price in ticks; None when it lies off the grid or beyond what a tape holds."""
+        exact = float("nan") if price is None else float(price) * 1e9 / self.lane.instrument.tick_size_nanos
+        if not abs(exact) < MAX_TICK:
+            return None
+        ticks = round(exact)
+        return ticks if abs(exact - ticks) < 1e-6 else None
+
+    def close(self, end: int) -> None:
+        """Records what the exchange did and the strategy had not learned when the data ended, and the last equity."""
+        self.execution.advance(self.lane.tape, end)
+        self._record(len(self.execution.reports))
+        mark2 = int(self.lane.market["mark2"][0])
+        if mark2 != enums.NO_TICK:
+            position = self.execution.account["position"][0]
+            self.metrics.record_pnl(end, int(equity(position, mark2, self.lane.instrument.tick_value_micros)))
+
+
+def _lots(size: float) -> int:
+    """A size as an integer; 0, which the core refuses, when it isn't one."""
+    return int(size) if abs(size) < 1 << 31 and size == int(size) else 0
+
+
+def _trading_days(events: np.ndarray) -> int:
+    """Sessions of continuous trading, at least 1: a break of 30 minutes begins a new one, and so does each 24 hours.
+
+    Dates would not do: a session of CME crosses midnight UTC.
+    """
+    times = events["ts_event"][events["flags"] & enums.PHASE_MASK == enums.PHASE_CONTINUOUS]
+    breaks = np.flatnonzero(np.diff(times) >= _SESSION_BREAK_NS)
+    if not len(times):
+        return 1
+    lengths = times[np.r_[breaks, -1]] - times[np.r_[0, breaks + 1]]
+    return int((lengths // _NS_PER_DAY + 1).sum())

@@ -1,0 +1,212 @@
+"""One strategy on one instrument: on to the next moment at which it has something to decide.
+
+`next_call` lets the exchange work up to that moment, books the reports known by then, receives the market and keeps the
+loss limit: everything but the decision itself, in one call. At equal times a market event comes first, then news of own
+orders (those known before that very time come right behind the event), then the decision clock.
+"""
+
+import numpy as np
+
+from bt_gym._jit import njit
+from bt_gym.core import enums
+from bt_gym.core.execution import FOREVER, book_fill, deliver
+from bt_gym.core.execution import run as run_exchange
+from bt_gym.core.market import count_received, move, received_at
+from bt_gym.core.position_manager import enforce, next_action
+from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT
+
+desk_dtype = np.dtype(
+    [
+        ("kinds", "<i8"),  # enums.EVENT_* that the strategy is called for
+        ("wants_news", "<i8"),  # 1: reports about its orders call it
+        ("limits_loss", "<i8"),  # 1: the account has a loss limit, which acts between calls
+        ("every_ns", "<i8"),  # decision clock: each multiple of so many ns since 1970; 0 none
+        ("every_records", "<i8"),  # each so many source records; 0 none
+        ("every_trades", "<i8"),  # each so many trades; 0 none
+        ("end", "<i8"),  # ns, when the last event is received
+        ("wake", "<i8"),  # ns: news from elsewhere; `FOREVER` for none
+        ("now", "<i8"),  # ns, time of the last call
+        ("strikes_at", "<i8"),  # ns, when the clock strikes next
+        ("records_due", "<i8"),  # source records at which it strikes next
+        ("trades_due", "<i8"),  # trades likewise
+        ("trades", "<i8"),  # up to and including event `stop`
+        ("stop", "<i8"),  # next event that calls: the number of events when there is none, -1 before the first look
+        ("stop_time", "<i8"),  # ns, when it is received
+        ("stop_strikes", "<i8"),  # 1: the clock strikes with it
+        ("event_calls", "<i8"),  # 1: what is due at `now` and has not been handed out yet
+        ("news_calls", "<i8"),
+        ("clock_calls", "<i8"),
+        ("first_report", "<i8"),  # reports known before the moment
+        ("flattened", "<i8"),  # events received when the position was last sent home; -1 never
+    ],
+    align=True,
+)
+"""Where a strategy stands in its run."""
+
+trade_dtype = np.dtype(
+    [
+        ("price", "<i4"),  # ticks
+        ("size", "<i4"),  # lots
+        ("aggressor", "<i4"),  # enums.BUY, SELL; -1: auction, or not told
+    ],
+    align=True,
+)
+"""A trade as printed."""
+
+
+def new_desk(
+    events: np.ndarray,
+    extra_delay: int,
+    *,
+    kinds: int = 0,
+    wants_news: bool = False,
+    limits_loss: bool = False,
+    every_ns: int = 0,
+    every_records: int = 0,
+    every_trades: int = 0,
+) -> np.ndarray:
+    """A desk before the first event, shape (1,). `events`: (E,) of the tape, E > 0; the rest as in `desk_dtype`."""
+    desk = np.zeros(1, desk_dtype)
+    desk["kinds"], desk["wants_news"], desk["limits_loss"] = kinds, wants_news, limits_loss
+    desk["every_ns"], desk["every_records"], desk["every_trades"] = every_ns, every_records, every_trades
+    start, desk["end"] = (int(events["ts_event"][i]) + int(events["delay"][i]) + extra_delay for i in (0, -1))
+    desk["strikes_at"] = (start // every_ns + 1) * every_ns if every_ns else FOREVER
+    desk["records_due"], desk["trades_due"] = every_records, every_trades
+    desk["wake"] = FOREVER
+    desk["stop"] = desk["flattened"] = -1
+    return desk
+
+
+@njit
+def _count_trades(records, events, number: int) -> int:
+    count = 0
+    first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
+    for i in range(first, np.int64(events[number]["end"])):
+        kind = records[i]["key"] & KIND_MASK
+        count += kind == enums.RECORD_TRADE or kind == enums.RECORD_TRADE_N
+    return count
+
+
+@njit
+def _find_stop(desk, market, records, events) -> None:
+    """The next event behind the last stop that the strategy subscribed to, or with which its clock strikes."""
+    kinds = desk["kinds"]
+    by_records = desk["every_records"] > 0
+    by_trades = desk["every_trades"] > 0
+    for number in range(desk["stop"] + 1, events.shape[0]):
+        strikes = by_records and events[number]["source"] >= desk["records_due"]
+        if by_trades and events[number]["flags"] & enums.EVENT_TRADE:
+            desk["trades"] += _count_trades(records, events, number)
+            strikes = desk["trades"] >= desk["trades_due"]
+        if strikes or events[number]["flags"] & kinds:
+            desk["stop"] = number
+            desk["stop_time"] = received_at(events[number], market["extra_delay"])
+            desk["stop_strikes"] = strikes
+            if strikes and by_records:
+                source = np.int64(events[number]["source"])
+                desk["records_due"] = (source // desk["every_records"] + 1) * desk["every_records"]
+            if strikes and by_trades:
+                desk["trades_due"] = (desk["trades"] // desk["every_trades"] + 1) * desk["every_trades"]
+            return
+    desk["stop"] = events.shape[0]
+    desk["stop_time"] = FOREVER
+    desk["stop_strikes"] = 0
+
+
+@njit
+def learn(account, log, now: int) -> None:
+    """Books all reports known by `now` (ns)."""
+    start = account["reports_known"]
+    for number in range(start, start + deliver(account, log, now)):
+        row = log[number & (log.shape[0] - 1)]
+        if row["exec_type"] == enums.EXEC_TRADE:
+            book_fill(account, row)
+
+
+@njit
+def _hand_out(desk) -> int:
+    if desk["event_calls"]:
+        desk["event_calls"] = 0
+        return enums.CALL_EVENT
+    if desk["news_calls"]:
+        desk["news_calls"] = 0
+        return enums.CALL_NEWS
+    if desk["clock_calls"]:
+        desk["clock_calls"] = 0
+        return enums.CALL_CLOCK
+    return enums.CALL_NONE
+
+
+@njit
+def next_call(desk, account, log, market, records, events, blocks, until: int) -> int:
+    """Goes on to the next call of the strategy, if it comes by `until` (ns); returns why it is called (enums.CALL_*).
+
+    Its time is `desk["now"]`, its event `desk["stop"]`, its reports those from `desk["first_report"]` to
+    `account["reports_known"]`. What the strategy wants has to be sent before the next call of this function.
+    With `CALL_NONE` and `desk["now"] == desk["end"]` the data has ended.
+    """
+    while True:
+        why = _hand_out(desk)
+        if why != enums.CALL_NONE:
+            return why
+        if desk["stop"] < market["event"] and desk["stop"] < events.shape[0]:
+            _find_stop(desk, market, records, events)
+        end = desk["end"]
+        now = min(min(desk["stop_time"], desk["strikes_at"]), min(desk["wake"], end))
+        if desk["limits_loss"]:
+            now = next_action(account, market, events, now)
+        if now > until:
+            return enums.CALL_NONE
+        can_report = desk["wants_news"] or desk["limits_loss"]
+        now, is_full = run_exchange(account, log, market, records, events, blocks, now, can_report != 0)
+        if is_full:
+            return enums.CALL_LOG_FULL
+        desk["now"] = now
+        desk["first_report"] = account["reports_known"]
+        is_event = desk["stop_time"] <= now
+        if is_event:  # what comes behind it at the same time is not received yet
+            move(market, records, events, blocks, desk["stop"] + 1)
+            learn(account, log, now - 1)
+            desk["event_calls"] = events[desk["stop"]]["flags"] & desk["kinds"] != 0
+            desk["clock_calls"] = desk["stop_strikes"]
+        else:
+            move(
+                market,
+                records,
+                events,
+                blocks,
+                count_received(events, market["event"], now, market["extra_delay"]),
+            )
+            learn(account, log, now)
+        known = now - 1 if is_event else now
+        has_news = account["reports_known"] > desk["first_report"] and desk["wants_news"]
+        desk["news_calls"] = has_news or desk["wake"] <= known
+        if desk["limits_loss"] and enforce(account, market, now, market["event"] > desk["flattened"]):
+            desk["flattened"] = market["event"]
+        if not is_event and desk["strikes_at"] <= now:
+            desk["clock_calls"] = 1
+            desk["strikes_at"] += desk["every_ns"]
+        has_call = desk["event_calls"] or desk["news_calls"] or desk["clock_calls"]
+        if not has_call and now >= end:
+            return enums.CALL_NONE
+
+
+@njit
+def read_trades(records, first: int, last: int, out) -> int:
+    """Writes the trades among records `first:last` into `out` (n,) of `trade_dtype`, as many as fit; returns how many.
+
+    There may be more than fit: the caller looks at what is returned.
+    """
+    found = 0
+    for i in range(first, last):
+        key = records[i]["key"]
+        kind = key & KIND_MASK
+        if kind == enums.RECORD_TRADE or kind == enums.RECORD_TRADE_N:
+            if found < out.shape[0]:
+                out[found]["price"] = key >> TICK_SHIFT
+                out[found]["size"] = records[i]["size"]
+                out[found]["aggressor"] = (
+                    -1 if kind == enums.RECORD_TRADE_N else enums.BUY if key & SIDE_BIT else enums.SELL
+                )
+            found += 1
+    return found
