@@ -185,9 +185,15 @@ def _show_own(own, account) -> None:
     live = 0
     pending = np.int64(0)
     rows = own["orders"]
+    left = account["orders_live"]
     for slot in range(account["orders"].shape[0]):
+        if left == 0:
+            break
         order = account["orders"][slot]
-        if order["status"] == enums.STATUS_FREE or order["known_leaves"] <= 0:
+        if order["status"] == enums.STATUS_FREE:
+            continue
+        left -= 1
+        if order["known_leaves"] <= 0:
             continue
         place = live
         while place > 0 and rows[place - 1]["order_id"] > order["order_id"]:
