@@ -169,15 +169,15 @@ class _Checker:
             self.refuses("5 step", "an action for one environment too few", lambda: self.env.step(first[:-1]))
             if first.dtype.kind == "i":
                 one, other = (self._roll(self.seed, [first.astype(kind)])[0] for kind in (np.int64, np.int32))
-                self.require(_equal(one, other), "5 step", "an action of int32 isn't the same as one of int64")
+                self.require(equal(one, other), "5 step", "an action of int32 isn't the same as one of int64")
 
     def check_seeding(self) -> None:
         first, again = self._reset(self.seed)[0], self._reset([self.seed + i for i in range(self.n)])[0]
-        self.require(_equal(first, again), "4 seeding", "a list of seeds isn't the same as the int that it counts from")
+        self.require(equal(first, again), "4 seeding", "a list of seeds isn't the same as the int that it counts from")
         for wrong in ([self.seed] * (self.n + 1), [self.seed] * (self.n - 1)):
             self.refuses("4 seeding", f"a list of {len(wrong)} seeds", partial(self._reset, wrong))
         one, other = self._roll(self.seed, self.actions), self._roll(self.seed, self.actions)
-        self.require(_equal(one, other), "4 seeding", "the same seed and actions gave another trajectory")
+        self.require(equal(one, other), "4 seeding", "the same seed and actions gave another trajectory")
 
     def check_autoreset(self) -> None:
         steps = self._roll(self.seed, self.actions)
@@ -234,7 +234,7 @@ class _Checker:
             fresh = self.env.action_space.sample()
             others[t + 1] = _merge(self.env.single_action_space, others[t + 1], fresh, dones[t])
         again = self._roll(self.seed, others)
-        self.require(_equal(steps, again), "6 autoreset", "the action of the step that resets wasn't ignored")
+        self.require(equal(steps, again), "6 autoreset", "the action of the step that resets wasn't ignored")
 
     def _check_same_step(self, steps: list[_Step]) -> None:
         """The observation is the new episode's, not the old one's again."""
@@ -243,8 +243,8 @@ class _Checker:
             rows = list(iterate(self.env.observation_space, step.obs))
             for i in np.flatnonzero(step.dones):
                 ends += 1
-                same += _equal(rows[i], step.infos["final_obs"][i])
-        changes = not _equal(steps[0].obs, steps[1].obs)
+                same += equal(rows[i], step.infos["final_obs"][i])
+        changes = not equal(steps[0].obs, steps[1].obs)
         self.require(not changes or same < ends, "6 autoreset", "the observation is that of the episode that has ended")
 
     def check_reset_mask(self) -> None:
@@ -271,16 +271,16 @@ class _Checker:
                     not infos[key][~mask].any(), point, f"infos[{key!r}] names environments that weren't reset"
                 )
         rows = [list(iterate(self.env.observation_space, batch)) for batch in (obs, after)]
-        self.require(_equal(rows[0][1:], rows[1][1:]), point, "observations of the environments not named changed")
+        self.require(equal(rows[0][1:], rows[1][1:]), point, "observations of the environments not named changed")
         seeded = next(iter(iterate(self.env.observation_space, self._reset(self.seed + 1000)[0])))
-        self.require(_equal(rows[1][0], seeded), point, "the seed isn't used for the environment named")
+        self.require(equal(rows[1][0], seeded), point, "the seed isn't used for the environment named")
         actions = self.actions[:20]
         alone = self._roll(self.seed, actions)
         self._reset(self.seed)
         self.env.reset(seed=self.seed + 1000, options={"reset_mask": mask.copy()})
         beside = self._steps(actions)
         for one, other in zip(alone, beside, strict=True):
-            same = _equal([array[1:] for array in one[1:4]], [array[1:] for array in other[1:4]])
+            same = equal([array[1:] for array in one[1:4]], [array[1:] for array in other[1:4]])
             self.require(same, point, "the reset of one environment changed what its neighbours do")
 
     def check_fresh_arrays(self) -> None:
@@ -288,15 +288,15 @@ class _Checker:
         returned: list[Any] = [self._reset(self.seed)]
         for action in self.actions[:20]:
             step = self.env.step(action)
-            for array in _arrays(step):
-                for old in _arrays(returned[-1]):
+            for array in arrays(step):
+                for old in arrays(returned[-1]):
                     self.require(not np.shares_memory(array, old), point, "two calls returned the same memory")
             returned.append(step)
             self._restart(np.logical_or(*step[2:4]))
         actions = self.actions[:20]
         steps = self._roll(self.seed, actions)
-        spoilt = self._roll(self.seed, actions, spoil=True)
-        self.require(_equal(steps, spoilt), point, "changing returned arrays changes the environment")
+        again = self._roll(self.seed, actions, spoilt=True)
+        self.require(equal(steps, again), point, "changing returned arrays changes the environment")
 
     def check_render(self) -> None:
         with warnings.catch_warnings():
@@ -330,20 +330,20 @@ class _Checker:
         if self.mode == AutoresetMode.DISABLED and dones.any():
             self.env.reset(options={"reset_mask": dones.copy()})
 
-    def _roll(self, seed: int, actions: Sequence[Any], spoil: bool = False) -> list[_Step]:
+    def _roll(self, seed: int, actions: Sequence[Any], spoilt: bool = False) -> list[_Step]:
         """Steps from a seeded reset, copied."""
         obs, _ = self._reset(seed)
-        if spoil:
-            _spoil(obs)
-        return self._steps(actions, spoil)
+        if spoilt:
+            spoil(obs)
+        return self._steps(actions, spoilt)
 
-    def _steps(self, actions: Sequence[Any], spoil: bool = False) -> list[_Step]:
+    def _steps(self, actions: Sequence[Any], spoilt: bool = False) -> list[_Step]:
         steps = []
         for action in actions:
             step = _Step(*self.env.step(copy.deepcopy(action)))
             steps.append(copy.deepcopy(step))
-            if spoil:
-                _spoil(step)
+            if spoilt:
+                spoil(step)
             self._restart(steps[-1].dones)
         return steps
 
@@ -367,32 +367,32 @@ class _Checker:
             self.require(fine, "7 infos", f"{path}[{key!r}] is {_about(value)}, not an array of {self.n}")
 
 
-def _arrays(value: Any) -> Iterator[np.ndarray]:
+def arrays(value: Any) -> Iterator[np.ndarray]:
     """All arrays in a structure of dicts, tuples and object arrays."""
     if isinstance(value, np.ndarray) and value.dtype != object:
         yield value
     elif isinstance(value, dict):
         for item in value.values():
-            yield from _arrays(item)
+            yield from arrays(item)
     elif isinstance(value, tuple | list | np.ndarray):
         for item in value:
-            yield from _arrays(item)
+            yield from arrays(item)
 
 
-def _spoil(value: Any) -> None:
+def spoil(value: Any) -> None:
     """Overwrites all arrays of a structure."""
-    for array in _arrays(value):
+    for array in arrays(value):
         array[...] = 1 if array.dtype == np.bool_ else 77
 
 
-def _equal(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any) -> bool:
     """Whether two structures are equal to the bit; NaN equals NaN."""
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray) and object not in (one.dtype, other.dtype):
         return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
     if isinstance(one, tuple | list | np.ndarray):
-        return len(one) == len(other) and all(map(_equal, one, other))
+        return len(one) == len(other) and all(map(equal, one, other))
     return bool(one == other) or (one != one and other != other)
 
 
