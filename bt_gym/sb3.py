@@ -8,6 +8,7 @@ environments throughout.
 """
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -194,18 +195,26 @@ def split_infos(infos: dict[str, Any], n: int) -> list[dict[str, Any]]:
     [{'pnl': 1.5}, {}]
     """
     out: list[dict[str, Any]] = [{} for _ in range(n)]
+    for i, info in rows_of(infos, n).items():
+        out[i] = info
+    return out
+
+
+def rows_of(infos: dict[str, Any], n: int) -> dict[int, dict[str, Any]]:
+    """Likewise, of those environments only that have an info."""
+    out: dict[int, dict[str, Any]] = defaultdict(dict)
     for key, value in infos.items():
         if key.startswith("_") or key in ("final_obs", "final_info"):
             continue
-        mask = infos.get(f"_{key}", np.ones(n, np.bool_))
+        index = np.flatnonzero(infos.get(f"_{key}", np.ones(n, np.bool_)))
         if isinstance(value, dict):
-            rows: Any = split_infos(value, n)
-        elif isinstance(value, np.ndarray) and value.ndim == 1:
-            rows = value.tolist()
+            inner = rows_of(value, n)
+            rows: Any = [inner.get(i, {}) for i in index.tolist()]
         else:
-            rows = value
-        for i in np.flatnonzero(mask).tolist():
-            out[i][key] = rows[i]
+            rows = value[index]
+            rows = rows.tolist() if value.ndim == 1 else rows
+        for i, row in zip(index.tolist(), rows, strict=True):
+            out[i][key] = row
     return out
 
 

@@ -302,7 +302,12 @@ class _Checker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there is no render mode
             self._reset(self.seed)
-            frames: Any = self.env.render()
+            try:
+                frames: Any = self.env.render()
+            except NotImplementedError:
+                if self.env.metadata["render_modes"]:
+                    raise
+                return
         if self.env.render_mode != "rgb_array":
             return
         fine = isinstance(frames, Sequence) and len(frames) == self.n
