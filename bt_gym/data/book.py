@@ -181,6 +181,10 @@ def find_level(book, side: int, tick: int) -> int:
     levels = book["levels"]
     key = tick if side == 0 else -tick
     high = book["levels_live"][side]
+    if high > 0:  # without empty prices between it and the best one, this is where it stands
+        guess = high - 1 - (levels[side, high - 1]["key"] - key)
+        if 0 <= guess < high and levels[side, guess]["key"] == key:
+            return guess
     low = max(0, high - 8)  # most changes are within eight levels of the touch
     if high > 0 and levels[side, low]["key"] <= key:
         for i in range(high - 1, low - 1, -1):

@@ -126,6 +126,8 @@ def state_dtype(bits: int) -> np.dtype:
 _FILLED = 1  # an F names it, as the resting order or as an aggressor that rested before
 _MOVED = 2  # an M or A names it
 
+_TAKEN = 0  # rtype of a C that has been done, while its event is compiled
+
 _ENDED = 2  # a snapshot whose file has ended: what comes is another one
 
 # why the book is suspect
@@ -423,13 +425,13 @@ def is_own_fill(fill, trade) -> bool:
 
 
 @njit
-def _mark(state, book, group) -> bool:
+def _mark(state, book, chunk, first: int, end: int) -> bool:
     """First reading of a group with trades: notes on its orders, and whether it is an auction."""
     stamp = np.int32(state["events"] & 0x7FFFFFFF)
     unsided = False
     fill_sides = 0
-    for i in range(group.shape[0]):
-        message = group[i]
+    for i in range(first, end):
+        message = chunk[i]
         action = message["action"]
         if action == dbn.ACTION_TRADE:
             unsided |= _side(message["side"]) < 0
@@ -520,16 +522,19 @@ def _fill(state, book, message, tick_size: int) -> None:
 
 
 @njit
-def _compile_group(state, book, group, tick_size: int) -> bool:
-    """One match group: book, tape records, flags. False, and nothing done, when a record is no order."""
+def _compile_group(state, book, chunk, first: int, end: int, tick_size: int) -> bool:
+    """The match group `chunk[first:end]`: book, tape records, flags. False, and nothing done, when one is no order.
+
+    A slice for the group would cost more than the group: an array counts its references.
+    """
     state["event_flags"] = 0
     state["group_recv"] = 0
     trades = False
     flags = 0
-    for i in range(group.shape[0]):
-        state["group_recv"] = max(state["group_recv"], group[i]["ts_recv"])
-        trades |= group[i]["action"] == dbn.ACTION_TRADE or group[i]["action"] == dbn.ACTION_FILL
-        flags |= group[i]["flags"]
+    for i in range(first, end):
+        state["group_recv"] = max(state["group_recv"], chunk[i]["ts_recv"])
+        trades |= chunk[i]["action"] == dbn.ACTION_TRADE or chunk[i]["action"] == dbn.ACTION_FILL
+        flags |= chunk[i]["flags"]
     if flags & (dbn.FLAG_TOB | dbn.FLAG_MBP):
         return False
     if flags & dbn.FLAG_MAYBE_BAD_BOOK:
@@ -538,41 +543,43 @@ def _compile_group(state, book, group, tick_size: int) -> bool:
         _prove(state, UNBOUNDED, -UNBOUNDED)
     auction = False
     if trades:
-        auction = _mark(state, book, group)
+        auction = _mark(state, book, chunk, first, end)
         if not auction:
-            for i in range(group.shape[0]):
-                if _is_self_match(book, group[i]):
+            for i in range(first, end):
+                if _is_self_match(book, chunk[i]):
                     state["count"]["self_match_cancels"] += 1
                     state["count"]["cancels"] += 1
-                    size = np.int64(group[i]["size"])
-                    slot = l3.find(book, np.int64(group[i]["order_id"]))
+                    size = np.int64(chunk[i]["size"])
+                    slot = l3.find(book, np.int64(chunk[i]["order_id"]))
                     if size > book["orders"][slot]["size"]:
                         state["count"]["over_cancels"] += 1
                     _take_away(state, book, slot, size)
-                    group[i]["action"] = dbn.ACTION_NONE  # done; the chunk is the compiler's own copy
+                    chunk[i]["rtype"] = _TAKEN
         trade = -1
         unfilled = np.int64(0)
-        for i in range(group.shape[0]):
-            if group[i]["action"] == dbn.ACTION_TRADE:
+        for i in range(first, end):
+            if chunk[i]["action"] == dbn.ACTION_TRADE:
                 state["count"]["implied_size"] += max(unfilled, 0)
                 trade = i
-                unfilled = np.int64(0) if auction else np.int64(group[i]["size"])
-                _trade(state, group[i], tick_size, auction)
-            elif group[i]["action"] == dbn.ACTION_FILL:
+                unfilled = np.int64(0) if auction else np.int64(chunk[i]["size"])
+                _trade(state, chunk[i], tick_size, auction)
+            elif chunk[i]["action"] == dbn.ACTION_FILL:
                 state["count"]["fills"] += 1
-                if trade < 0 or not is_own_fill(group[i], group[trade]):
-                    unfilled -= np.int64(group[i]["size"])
-                    _fill(state, book, group[i], tick_size)
+                if trade < 0 or not is_own_fill(chunk[i], chunk[trade]):
+                    unfilled -= np.int64(chunk[i]["size"])
+                    _fill(state, book, chunk[i], tick_size)
         state["count"]["implied_size"] += max(unfilled, 0)
-    for i in range(group.shape[0]):
-        action = group[i]["action"]
-        if (
+    for i in range(first, end):
+        action = chunk[i]["action"]
+        if chunk[i]["rtype"] == _TAKEN:
+            chunk[i]["rtype"] = dbn.RTYPE_MBO
+        elif (
             action == dbn.ACTION_ADD
             or action == dbn.ACTION_CANCEL
             or action == dbn.ACTION_MODIFY
             or action == dbn.ACTION_CLEAR
         ):
-            _update(state, book, group[i], tick_size)
+            _update(state, book, chunk[i], tick_size)
         elif action != dbn.ACTION_TRADE and action != dbn.ACTION_FILL and action != dbn.ACTION_NONE:
             state["count"]["invalid_records"] += 1
         state["source"] += 1
@@ -749,7 +756,7 @@ def compile_chunk(state, book, chunk, first: int, final: bool, tick_size: int) -
             or book["levels_live"][1] + (end - position) > book["levels"].shape[1]
         ):
             return _GROW, position
-        if not _compile_group(state, book, chunk[position:end], tick_size):
+        if not _compile_group(state, book, chunk, position, end, tick_size):
             return _AGGREGATED, position
         _publish(state, book, chunk[position]["ts_event"], False)
         position = end
@@ -813,7 +820,9 @@ class Compiler:
 
     def feed(self, chunk: np.ndarray) -> Iterator[Piece]:
         """Compiles a chunk (n,) of `dbn.mbo_dtype`; an incomplete last group waits for the next one."""
-        yield from self._run(np.concatenate([self._rest, chunk]), final=False)
+        if len(self._rest) or not chunk.flags.c_contiguous or not chunk.flags.writeable:
+            chunk = np.concatenate([self._rest, chunk])
+        yield from self._run(chunk, final=False)
         if len(self._rest) > OPEN_EVENT_RECORDS:
             raise CorruptFileError(
                 f"record {self.state['source'][0]}: {len(self._rest)} records without F_LAST (flag 128) follow: "
