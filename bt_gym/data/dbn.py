@@ -12,7 +12,8 @@ vendor's own library; MBO records are the same 56 bytes in the versions 1 to 3, 
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ import zstandard
 
 from bt_gym._jit import njit
 from bt_gym.data import symbology
-from bt_gym.data.files import ByteStream, replace_file
+from bt_gym.data.files import ByteStream, Digest, ahead, replace_file
 from bt_gym.data.symbology import EPOCH, NS_PER_DAY, Interval, Selection
 from bt_gym.errors import CorruptFileError, EmptyDataError, FormatError, SchemaError, SymbolError, TruncatedFileError
 
@@ -110,8 +111,12 @@ class DbnFile:
             symbols = symbology.unmapped(sorted(ids))
         return symbology.select(self.path, symbols, symbol)
 
-    def chunks(self, selection: Selection | None = None, *, max_records: int = 1 << 15) -> Iterator[np.ndarray]:
+    def chunks(
+        self, selection: Selection | None = None, *, max_records: int = 1 << 15, digest: Digest | None = None
+    ) -> Iterator[np.ndarray]:
         """MBO records in file order, as arrays of 1 to `max_records` of `mbo_dtype`; results don't depend on the cuts.
+
+        A thread reads and inflates ahead of whoever takes them.
 
         Plain files carry no checksum: a cut at the end of a record can't be seen. A cut or damage inside a zstd frame
         always is, but when the reader gets there: what was yielded before must not be published.
@@ -119,6 +124,7 @@ class DbnFile:
         Args:
             selection: only the records of this instrument; None for all.
             max_records: bounds the memory, 56 bytes each.
+            digest: is given the file's own bytes; all of them when the chunks have been taken to the end.
 
         Raises:
             EmptyDataError: there is no such record.
@@ -128,20 +134,21 @@ class DbnFile:
         """
         found = 0
         publishers: set[int] = set()
-        for records in self._chunks(max_records):
-            if selection is not None:
-                mask = selection.mask(records)
-                records = records if mask.all() else records[mask]
+        with closing(ahead(self._chunks(max_records, digest))) as chunks:
+            for records in chunks:
+                if selection is not None:
+                    mask = selection.mask(records)
+                    records = records if mask.all() else records[mask]
+                    if len(records):
+                        publishers |= {int(records["publisher_id"].min()), int(records["publisher_id"].max())}
+                    if len(publishers) > 1:
+                        raise SymbolError(
+                            f"{self.path}: {selection.symbol} comes from publishers {sorted(publishers)}, each with "
+                            "its own book: use a file of one venue's dataset"
+                        )
                 if len(records):
-                    publishers |= {int(records["publisher_id"].min()), int(records["publisher_id"].max())}
-                if len(publishers) > 1:
-                    raise SymbolError(
-                        f"{self.path}: {selection.symbol} comes from publishers {sorted(publishers)}, each with its "
-                        "own book: use a file of one venue's dataset"
-                    )
-            if len(records):
-                found += len(records)
-                yield records
+                    found += len(records)
+                    yield records
         if not found:
             wanted = f"MBO record of {selection.symbol} {_describe(selection)}" if selection else "MBO record"
             others = ", ".join(f"{count} {name}" for name, count in self.skipped.items())
@@ -150,7 +157,7 @@ class DbnFile:
                 "request the days and the symbol again"
             )
 
-    def _chunks(self, max_records: int) -> Iterator[np.ndarray]:
+    def _chunks(self, max_records: int, digest: Digest | None) -> Generator[np.ndarray, None, None]:
         """All MBO records."""
         self.skipped.clear()
         words = MBO_BYTES // 4 + 2 * self.ts_out
@@ -158,7 +165,7 @@ class DbnFile:
         offset, number = self.header_bytes, 0  # of the first record in the buffer
         rest = np.empty(0, np.uint8)  # of the previous buffer: an incomplete record
         filled = capacity
-        with ByteStream(self.path) as stream:
+        with ByteStream(self.path, digest) as stream:
             stream.fill(memoryview(bytearray(self.header_bytes)))
             while filled == capacity:
                 buffer = np.empty(capacity, np.uint8)

@@ -4,11 +4,13 @@ import hashlib
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Semaphore, Thread
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self, TypeVar
 
 import zstandard
 
@@ -19,7 +21,15 @@ PIECE_BYTES = 1 << 11
 """Compressed bytes inflated at a time. One piece gives at most 64 MiB, whatever the file claims: a block takes 4 bytes
 and inflates to 128 KiB (RFC 8878 3.1.1.2). Larger pieces are not faster."""
 
-PLAIN_PIECE_BYTES = 1 << 20
+READ_BYTES = 1 << 20
+
+T = TypeVar("T")
+
+
+class Digest(Protocol):
+    """What `hashlib` makes."""
+
+    def update(self, data: bytes, /) -> None: ...
 
 
 class ByteStream:
@@ -29,18 +39,23 @@ class ByteStream:
     ...     count = stream.fill(memoryview(bytearray(8)))
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, digest: Digest | None = None) -> None:
         """Open the file.
+
+        Args:
+            path: of the file.
+            digest: is given the file's own bytes as they are read: all of them once `fill` has reached the end.
 
         Raises:
             DataError: it doesn't exist or can't be read.
         """
         self.path = Path(path)
+        self._digest = digest
         self._file = _open(self.path)
         self.magic = self._file.read(16)
         self._file.seek(0)
         self.compressed = self.magic.startswith(ZSTD_MAGIC)
-        self._pieces = self._inflated() if self.compressed else iter(lambda: self._file.read(PLAIN_PIECE_BYTES), b"")
+        self._pieces = self._inflated() if self.compressed else self._blocks()
         self._rest = memoryview(b"")
 
     def __enter__(self) -> Self:
@@ -71,31 +86,82 @@ class ByteStream:
             filled += count
         return filled
 
+    def _blocks(self) -> Iterator[bytes]:
+        """The file as it is."""
+        while block := self._file.read(READ_BYTES):
+            if self._digest is not None:
+                self._digest.update(block)
+            yield block
+
     def _inflated(self) -> Iterator[bytes]:
         """Inflate frame after frame; an end of file is an end of data only when its frame says so."""
         decompressor = zstandard.ZstdDecompressor()
         frame = None
         position = frames = 0
-        while piece := self._file.read(PIECE_BYTES):
-            position += len(piece)
-            while piece:
-                frame = frame or decompressor.decompressobj()
-                try:
-                    data = frame.decompress(piece)
-                except zstandard.ZstdError as error:
-                    raise CorruptFileError(
-                        f"{self.path}: zstd frame {frames} is damaged before byte {position:,} of the compressed file "
-                        f"({error}): fetch the file again"
-                    ) from None
-                piece = frame.unused_data if frame.eof else b""
-                if frame.eof:
-                    frame, frames = None, frames + 1
-                if data:
-                    yield data
+        for block in self._blocks():
+            for first in range(0, len(block), PIECE_BYTES):
+                piece = block[first : first + PIECE_BYTES]
+                position += len(piece)
+                while piece:
+                    frame = frame or decompressor.decompressobj()
+                    try:
+                        data = frame.decompress(piece)
+                    except zstandard.ZstdError as error:
+                        raise CorruptFileError(
+                            f"{self.path}: zstd frame {frames} is damaged before byte {position:,} of the compressed "
+                            f"file ({error}): fetch the file again"
+                        ) from None
+                    piece = frame.unused_data if frame.eof else b""
+                    if frame.eof:
+                        frame, frames = None, frames + 1
+                    if data:
+                        yield data
         if frame is not None:
             raise TruncatedFileError(
                 f"{self.path}: ends at byte {position:,} inside zstd frame {frames}: fetch the file again"
             )
+
+
+def ahead(items: Generator[T, None, None], depth: int = 4) -> Generator[T, None, None]:
+    """The same items in the same order, made by a thread that is at most `depth` ahead of whoever takes them.
+
+    It pays where the making lets other threads run, as inflating and compiled kernels do. What the thread raises is
+    raised here; when the taker leaves early (`close`), the thread ends before `close` returns.
+
+    >>> list(ahead(number * number for number in range(3)))
+    [0, 1, 4]
+    """
+    room = Semaphore(depth)
+    made: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+    wanted = True
+
+    def make() -> None:
+        try:
+            for item in items:
+                room.acquire()
+                if not wanted:
+                    break
+                made.put((True, item))
+            made.put((False, None))
+        except BaseException as error:  # whatever it is, the taker shall know
+            made.put((False, error))
+
+    thread = Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_item, value = made.get()
+            if not is_item:
+                if value is not None:
+                    raise value
+                return
+            yield value
+            room.release()
+    finally:
+        wanted = False
+        room.release()
+        thread.join()
+        items.close()
 
 
 def sha256(path: Path | str) -> str:

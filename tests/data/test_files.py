@@ -1,12 +1,13 @@
 """Byte streams, digests and atomic writes."""
 
 import hashlib
+import threading
 import tracemalloc
 
 import pytest
 import zstandard
 
-from bt_gym.data.files import ByteStream, replace_file, sha256
+from bt_gym.data.files import ByteStream, ahead, replace_file, sha256
 from bt_gym.errors import CorruptFileError, DataError, TruncatedFileError
 
 FRAMES = [b"first frame", b"", b"x" * 200_000, bytes(range(256)) * 30]
@@ -84,6 +85,62 @@ def test_byte_stream__inflates_a_bomb_piece_by_piece(tmp_path):
     tracemalloc.stop()
     assert total == 100 << 22
     assert peak < 160 << 20  # a piece of 64 MiB, twice while it is put together
+
+
+@pytest.mark.parametrize("size", [1, 4096, 1 << 20])
+def test_byte_stream__digests_the_files_own_bytes_on_the_way(tmp_path, size):
+    path = tmp_path / "file"
+    for data in (b"plain" * 50_000, frame(FRAMES[3] * 99) + SKIPPABLE + frame(FRAMES[2]), b""):
+        path.write_bytes(data)
+        digest = hashlib.sha256()
+        with ByteStream(path, digest) as stream:
+            while stream.fill(memoryview(bytearray(size))) == size:
+                pass
+        assert digest.hexdigest() == sha256(path)
+
+
+def test_ahead__gives_everything_in_order_and_stays_within_its_depth():
+    made = []
+
+    def numbers():
+        for number in range(100):
+            made.append(number)
+            yield number
+
+    for taken, number in enumerate(ahead(numbers(), depth=3)):
+        assert number == taken
+        assert len(made) <= taken + 5  # three waiting, one taken, one in the making
+    assert made == list(range(100))
+
+
+def test_ahead__raises_what_the_thread_raises_after_the_items_before_it():
+    def numbers():
+        yield 1
+        raise TruncatedFileError("cut")
+
+    items = ahead(numbers())
+    assert next(items) == 1
+    with pytest.raises(TruncatedFileError, match="cut"):
+        next(items)
+
+
+def test_ahead__ends_its_thread_and_the_maker_when_left_early():
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.append(threading.current_thread())
+
+    before = threading.active_count()
+    items = ahead(endless())
+    assert next(items) == 1
+    assert threading.active_count() == before + 1
+    items.close()
+    assert threading.active_count() == before
+    assert len(closed) == 1
 
 
 @pytest.mark.parametrize("reader", [ByteStream, sha256])
