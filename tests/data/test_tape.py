@@ -481,7 +481,7 @@ def long_file(path: Path, count: int) -> Path:
 def test_ingest__memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """What Python, numpy and Arrow allocate; mapped pages of the files are the system's to drop."""
     peaks = []
-    for count in (100_000, 100_000, 1_000_000):  # the first run loads the kernels
+    for count in (300_000, 300_000, 1_000_000):  # the first run loads the kernels; all fill the reader's queue
         source = long_file(tmp_path / f"{count}.dbn", count)
         before = pa.total_allocated_bytes()
         tracemalloc.start()
