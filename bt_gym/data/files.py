@@ -1,5 +1,6 @@
 """Files: read front to back with every check that their format allows, and written whole or not at all."""
 
+import glob
 import hashlib
 import io
 import os
@@ -186,8 +187,12 @@ def replace_file(path: Path | str) -> Iterator[io.BufferedWriter]:
     """A new binary file that takes the place of `path` when the block ends, and vanishes when the block fails.
 
     It is written beside `path` under another name, synced and renamed: a reader sees the old file or the new one whole.
+    What a process that was killed left of the same file is cleared away.
     """
     path = Path(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.tmp"):
+        if not _is_running(int(left.name.rsplit(".", 2)[1].partition("-")[0])):
+            left.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -198,3 +203,13 @@ def replace_file(path: Path | str) -> Iterator[io.BufferedWriter]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True

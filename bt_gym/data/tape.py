@@ -11,11 +11,11 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -258,9 +258,12 @@ class _Scratch:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with _writing(folder):
+        self._files: dict[str, IO[bytes]] = {}
+        with _writing(folder), ExitStack() as opened:
             folder.mkdir(parents=True, exist_ok=True)
-            self._files = {column: tempfile.TemporaryFile(dir=folder) for column in _COLUMNS}  # noqa: SIM115 (closed by __exit__)
+            for column in _COLUMNS:
+                self._files[column] = opened.enter_context(tempfile.TemporaryFile(dir=folder))
+            opened.pop_all()  # all of them are there: closed by __exit__
 
     def __enter__(self) -> Self:
         return self

@@ -9,14 +9,13 @@ import databento_dbn
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_gym.data import dbn
 from bt_gym.data.dbn import mbo_dtype, mbo_records, open_dbn, write_mbo
 from bt_gym.data.symbology import NS_PER_DAY
 from bt_gym.errors import (
-    BtGymError,
     CorruptFileError,
     DataError,
     EmptyDataError,
@@ -361,40 +360,6 @@ def test_cut__of_a_plain_file_is_noticed_inside_a_record(written):
         else:
             with pytest.raises((TruncatedFileError, FormatError, EmptyDataError)):
                 records_of(written.path)
-
-
-def damages(limit):
-    change = st.tuples(st.integers(0, limit - 1), st.integers(0, 255))
-    return st.lists(change, min_size=1, max_size=4)
-
-
-@settings(max_examples=200)
-@given(st.data())
-def test_damage__to_a_compressed_file_is_an_error_or_changes_nothing(written, data):
-    damaged = bytearray(written.packed)
-    for position, value in data.draw(damages(len(damaged))):
-        damaged[position] = value
-    saved(written.path, bytes(damaged))
-    try:
-        read = records_of(written.path)
-    except BtGymError:
-        return
-    assert read.tobytes() == SMALL.tobytes()
-
-
-@settings(max_examples=200)
-@given(st.data())
-def test_damage__to_a_plain_file_ends_in_records_or_an_error(written, data):
-    damaged = bytearray(written.plain)
-    for position, value in data.draw(damages(len(damaged))):
-        damaged[position] = value
-    saved(written.path, bytes(damaged))
-    try:
-        file = open_dbn(written.path)
-        read = np.concatenate(list(file.chunks(file.select(), max_records=7)))
-    except BtGymError:
-        return
-    assert len(read) <= len(SMALL)
 
 
 # --- real files
