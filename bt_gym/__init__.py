@@ -11,7 +11,11 @@ Names below are loaded when they are first used, so that the import itself is qu
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from bt_gym import envs as _envs
+
 __version__ = "0.1.0"
+
+_envs.register()
 
 if TYPE_CHECKING:
     from bt_gym.backtest.backtester import Backtester

@@ -12,6 +12,7 @@ With `NUMBA_DISABLE_JIT=1` kernels are plain Python functions (`record["field"]`
 """
 
 import ast
+import ctypes
 import hashlib
 import inspect
 import warnings
@@ -21,7 +22,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
+from numba import types
 from numba.core import caching, config
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -82,6 +86,36 @@ def bound(kernel: Any, *arguments: Any) -> Callable[..., Any]:
     types = tuple(numba.typeof(argument) for argument in arguments)
     kernel.compile(types)
     return kernel.overloads[types].entry_point
+
+
+def array_at(dtype: np.dtype) -> Callable[[int, int], Any]:
+    """A function for kernels, `f(address, length)`: the array of `dtype` that lies there, never freed by them.
+
+    A table of addresses lets one kernel work on many tapes, and a plain array of integers is recognised faster than
+    structured ones (0.2 us against 1.5 us each). Whoever writes an address down keeps its array alive.
+    """
+    if config.DISABLE_JIT:
+
+        def interpreted(address: int, length: int) -> np.ndarray:
+            memory = (ctypes.c_char * (int(length) * dtype.itemsize)).from_address(int(address))
+            return np.ndarray((int(length),), dtype, memory)  # type: ignore[arg-type]
+
+        return interpreted
+
+    record = numba.from_dtype(dtype)
+
+    @intrinsic
+    def pointer(_: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(record)(types.int64), codegen
+
+    @numba.njit(nogil=True)
+    def compiled(address, length):
+        return numba.carray(pointer(address), (length,))
+
+    return compiled
 
 
 class PackageLocator:

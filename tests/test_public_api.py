@@ -19,7 +19,7 @@ def test_unknown_name__is_an_attribute_error():
 
 
 def test_import__brings_no_heavy_package():
-    heavy = ["torch", "stable_baselines3", "databento", "matplotlib", "plotly", "pygame", "ray", "gymnasium"]
+    heavy = ["torch", "stable_baselines3", "databento", "matplotlib", "plotly", "pygame", "ray"]
     code = f"import sys, bt_gym; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

@@ -71,6 +71,12 @@ def mid2(event) -> int:
 
 
 @njit
+def best_price(event, side: int) -> int:
+    """Best price of a side after the event, in ticks; `NO_TICK` when it is empty."""
+    return np.int64(event["ask"]) if side == enums.ASK else np.int64(event["bid"])
+
+
+@njit
 def find_received(events, first: int, until: int, extra_delay: int, mask: int) -> int:
     """First event from `first` on that is received by `until` (ns) and has a bit of `mask`; -1 when there is none."""
     for number in range(first, events.shape[0]):
@@ -163,6 +169,35 @@ def move(market, records, events, blocks, end: int) -> None:
         if mark != enums.NO_TICK:
             market["mark2"] = mark
             break
+
+
+@njit
+def seek(market, records, events, blocks, end: int) -> None:
+    """The market after all events before number `end`, from the nearest checkpoint on.
+
+    Equal to a run from the first event on, but for the session's statistics, which begin here.
+    """
+    session = market["session"]
+    session["trades"] = 0
+    session["volume"] = 0
+    session["notional"] = 0
+    session["open"] = session["high"] = session["low"] = session["last"] = enums.NO_TICK
+    market["mark2"] = enums.NO_TICK
+    market["mark_is_stale"] = 1
+    market["event"] = 0
+    market["block"] = -1
+    market["ladder"][:] = 0
+    if end > blocks[0]["event"]:
+        block = find_block(blocks, end - 1)
+        market["event"] = blocks[block]["event"]
+        market["block"] = block
+        market["base"] = blocks[block]["base"]
+        market["ladder"][:] = blocks[block]["ladder"]
+    move(market, records, events, blocks, end)
+    for number in range(end - 1, -1, -1):
+        if market["mark2"] != enums.NO_TICK:
+            break
+        market["mark2"] = mid2(events[number])
 
 
 @njit

@@ -1,0 +1,135 @@
+"""What a Gymnasium environment is made of: the sections that `gym.make` takes as keywords, as models or plain dicts."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bt_gym import _yaml
+from bt_gym._section import Count, File, Money, Number, Section, Several, Whole, Word, to_micros, validate
+from bt_gym.config.execution import ExecutionConfig
+from bt_gym.config.instruments import InstrumentConfig
+from bt_gym.config.risk import RiskLimitsConfig
+
+
+class EnvDataConfig(Section):
+    """Which sessions episodes are drawn from."""
+
+    files: Several[File] = ()
+    """Tapes (`.tape.arrow`), or DBN files of one session each; empty: the synthetic data set."""
+    split: Literal["train", "test"] = "train"
+    """Part of the synthetic data set."""
+    instruments: dict[str, InstrumentConfig] = Field(default_factory=dict)
+    """Facts of the instruments in `files`, by symbol or by a pattern such as "ES??"."""
+    window_s: Annotated[Number, Field(gt=0, le=86_400)] = 300.0
+    """Seconds of an episode."""
+    sampling: Literal["random", "ordered"] = "random"
+    """`random`: starts anywhere in continuous trading; `ordered`: one window after the other."""
+
+
+class EnvRiskConfig(RiskLimitsConfig):
+    """Limits: those of orders reject them, those of losses end the episode."""
+
+    max_drawdown: Annotated[Money, Field(gt=0)] | None = None
+    """Currency lost since the best equity of the episode, at which it ends."""
+
+    @property
+    def max_drawdown_micros(self) -> int | None:
+        """`max_drawdown` in 1e-6 of the currency."""
+        return None if self.max_drawdown is None else to_micros(self.max_drawdown)
+
+
+class DecisionConfig(Section):
+    """When the agent decides."""
+
+    clock: Literal["time", "records", "trades"] = "time"
+    """What is counted between two decisions."""
+    interval_ms: Annotated[Number, Field(ge=0.001, le=3_600_000)] = 200.0
+    """ms between decisions of the clock `time`."""
+    count: Count = 100
+    """MBO records, or events with a trade, between decisions of the other clocks."""
+    on_fill: bool = False
+    """Whether the agent also decides when it learns of an own fill."""
+
+
+class QuotesActionConfig(Section):
+    """A bid and an ask: per side leave as is, no quote, or a quote so many ticks behind the own best price."""
+
+    type: Literal["quotes"] = "quotes"
+    """At most one order a side."""
+    offsets: Annotated[tuple[Annotated[Whole, Field(ge=-1, le=100)], ...], Field(strict=False, min_length=1)] = (
+        -1,
+        0,
+        1,
+        2,
+        3,
+        4,
+    )
+    """Ticks behind the best price of the side; -1 is one before it, where the spread has room."""
+    sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=8)] = (1,)
+    """Lots; with several the action chooses one for both sides."""
+
+    @model_validator(mode="after")
+    def _few(self) -> Self:
+        if len(self.offsets) > 16:
+            raise ValueError(f"{len(self.offsets)} offsets: at most 16")
+        return self
+
+
+class ObservationConfig(Section):
+    """What the agent sees."""
+
+    features: Several[Word] | None = None
+    """Names of features in order; the task's own unless given."""
+
+
+class RewardConfig(Section):
+    """Change of equity in ticks on one lot, and what is added to shape it."""
+
+    inventory_penalty: Annotated[Number, Field(ge=0)] = 0.0
+    """Ticks a second for one lot held, times the square of the lots."""
+    dampening: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    """Part of the open position's gains that is not rewarded; losses count in full (Spooner et al. 2018)."""
+
+
+class EnvConfig(Section):
+    """All sections of an environment; each task has its own defaults."""
+
+    data: EnvDataConfig = EnvDataConfig()
+    """Sessions and episodes."""
+    execution: ExecutionConfig = ExecutionConfig()
+    """Latency, fills and impact, as in a backtest."""
+    risk: EnvRiskConfig = EnvRiskConfig()
+    """Limits on orders, positions and losses."""
+    decision: DecisionConfig = DecisionConfig()
+    """The decision clock."""
+    action: QuotesActionConfig = QuotesActionConfig()
+    """What the numbers of an action mean."""
+    observation: ObservationConfig = ObservationConfig()
+    """What the agent sees."""
+    reward: RewardConfig = RewardConfig()
+    """What it is paid for."""
+
+    @classmethod
+    def from_sections(cls, **sections: Any) -> Self:
+        """From keywords: a section is a model, a dict, the path of a YAML file with its keys, or None for defaults.
+
+        Raises:
+            ConfigError: something is wrong: every problem, one per line.
+        """
+        data = {}
+        for name, section in sections.items():
+            if isinstance(section, Section):
+                section = section.model_dump(exclude_unset=True)
+            elif isinstance(section, str | Path):
+                section = _yaml.read(section).data
+            if section is not None:
+                data[name] = section
+        return validate(cls, data)
+
+
+class MarketMakingConfig(EnvConfig):
+    """`bt_gym/MarketMaking-v0`: quote both sides, at most 10 lots long or short."""
+
+    risk: EnvRiskConfig = EnvRiskConfig(max_position=10)
+    """Limits on orders, positions and losses."""

@@ -1,0 +1,651 @@
+"""Environments by the thousand: each one record, all stepped by one kernel over the same tapes.
+
+An environment owns its place on a tape, a ladder, one small account and its statistics (`env_dtype`). What is written
+belongs to one environment alone, so that any thread may step any slice of a batch and the result is the same.
+
+A step, from decision time t to the next, u:
+
+    at t    the action becomes requests, on what has been received by t; they are sent
+    t..u    the exchange works up to u; what it reports by u is delivered
+    at u    the market is received up to u; reward = change of equity as known; the observation
+
+N environments, D numbers of an action, F features, T tapes, S spans. `context` (CONTEXT_SIZE,) int64 holds addresses
+and lengths of all arrays that a batch works on.
+"""
+
+from typing import Any, cast
+
+import numpy as np
+
+from bt_gym._jit import array_at, njit
+from bt_gym.core import enums
+from bt_gym.core.actions import (
+    FIRST_OFFSET,
+    INTENT_LIMIT,
+    LEAVE,
+    MAX_INTENTS,
+    intent_dtype,
+    quote,
+    quote_mask,
+    quotes_dtype,
+    scheme_dtype,
+    send,
+)
+from bt_gym.core.execution import book_fill, deliver, run
+from bt_gym.core.features import MAX_LAGS, STRIDE, SUMS, extract, follow, look, memory_dtype, received_by, restart
+from bt_gym.core.market import best_price, market_dtype, received_at, seek
+from bt_gym.core.matching import taken_at
+from bt_gym.core.orders import make_account_dtype, models_dtype, new_account, report_dtype
+from bt_gym.core.positions import equity
+from bt_gym.core.tape import LADDER_TICKS, block_dtype, event_dtype, record_dtype
+
+MAX_ORDERS = 8
+MAX_REQUESTS = 16
+MAX_TAKEN = 16
+LOG_ROWS = 64
+REASONS = 24
+NS_PER_SECOND = 1_000_000_000
+
+CLOCK_TIME = 0  # a decision every `clock_step` ns
+CLOCK_RECORDS = 1  # MBO records received
+CLOCK_TRADES = 2  # events with a trade received
+
+RESET_NEVER = 0  # autoreset: a finished environment waits
+RESET_NEXT_STEP = 1
+RESET_SAME_STEP = 2
+
+END_NONE = 0
+END_WINDOW = 1  # truncated: the window is over
+END_STEPS = 2  # truncated: the limit of steps
+END_DATA = 3  # truncated: the tape is over
+END_CLOSE = 4  # terminated: the session is over
+END_LOSS = 5  # terminated: max_loss
+END_DRAWDOWN = 6  # terminated: max_drawdown
+
+settings_dtype = np.dtype(
+    [
+        ("clock", "<i8"),  # CLOCK_*
+        ("clock_step", "<i8"),
+        ("on_fill", "<i8"),  # 1: a fill that becomes known is a decision time too
+        ("autoreset", "<i8"),  # RESET_*
+        ("window", "<i8"),  # ns
+        ("max_steps", "<i8"),  # 0: no limit
+        ("ordered", "<i8"),  # 1: windows one after the other instead of at random
+        ("max_loss", "<i8"),  # 1e-6 of the currency; -1 no limit
+        ("max_drawdown", "<i8"),
+        ("inventory_penalty", "<f8"),  # ticks a second on one lot, times lots squared
+        ("dampening", "<f8"),  # part of the gain of the open position that is not rewarded
+        ("lags", "<i8", (MAX_LAGS,)),  # ns, of the features
+        ("scheme", scheme_dtype),
+    ],
+    align=True,
+)
+"""What all environments of a batch share."""
+
+source_dtype = np.dtype(
+    [
+        ("records", "<i8"),  # addresses
+        ("events", "<i8"),
+        ("blocks", "<i8"),
+        ("sums", "<i8"),
+        ("record_count", "<i8"),
+        ("event_count", "<i8"),
+        ("block_count", "<i8"),
+        ("extra_delay", "<i8"),  # ns
+        ("models", models_dtype),
+    ],
+    align=True,
+)
+"""A tape, where it lies, and the models of an account on it."""
+
+span_dtype = np.dtype(
+    [
+        ("source", "<i8"),  # number of its tape
+        ("first", "<i8"),  # ns: earliest start of an episode
+        ("last", "<i8"),  # ns: latest one
+        ("close", "<i8"),  # ns: when its session's last event of continuous trading is received
+        ("is_close", "<i8"),  # 1: the session ended; 0: the data did
+        ("before", "<i8"),  # ns of possible starts in all spans before
+        ("windows", "<i8"),  # whole windows in all spans before
+    ],
+    align=True,
+)
+"""A time in which episodes may start, without a gap."""
+
+request_dtype = np.dtype(
+    [
+        ("first_span", "<i8"),  # draw from spans `first_span : last_span`
+        ("last_span", "<i8"),
+        ("start", "<i8"),  # ns in that first span; -1: drawn
+        ("window", "<i8"),  # ns; 0: the settings'
+        ("start_index", "<i8"),  # of ordered windows; -1: go on
+        ("seed", "<i8"),  # -1: go on with the stream
+        ("wanted", "<i8"),  # 1: reset this environment
+    ],
+    align=True,
+)
+"""How an environment is to be reset."""
+
+episode_dtype = np.dtype(
+    [
+        ("source", "<i8"),
+        ("start", "<i8"),  # ns
+        ("end", "<i8"),  # ns: of its window, or of its session if that is earlier
+        ("window", "<i8"),  # ns
+        ("at_end", "<i8"),  # END_* when `end` is reached
+        ("end_reason", "<i8"),  # END_*
+        ("steps", "<i8"),
+        ("pnl", "<i8"),  # 1e-6: at the exchange's truth, fees included, marked; flattened when terminated
+        ("pnl_liquidated", "<i8"),  # 1e-6: the same with the position sent home against the book
+        ("fees", "<i8"),
+        ("trades", "<i8"),  # fills
+        ("lots", "<i8"),  # filled
+        ("maker_lots", "<i8"),
+        ("lots_sent", "<i8"),  # of new orders
+        ("messages", "<i8"),  # requests sent
+        ("invalid_actions", "<i8"),
+        ("max_inventory", "<i8"),
+        ("peak", "<i8"),  # 1e-6, of equity as known
+        ("max_drawdown", "<i8"),
+        ("shaping", "<f8"),  # ticks: of the reward, what is not change of equity
+        ("rejects", "<i4", (REASONS,)),  # by REASON_*
+    ],
+    align=True,
+)
+"""Statistics of an episode."""
+
+env_dtype = np.dtype(
+    [
+        ("seed", "<i8"),  # of its stream
+        ("episodes", "<i8"),  # begun since the seed was set
+        ("start_index", "<i8"),  # first of its ordered windows
+        ("is_full", "<i8"),  # its tables could not hold what happened
+        ("ended", episode_dtype),  # the episode before, when a reset in the same step has begun the next
+        ("now", "<i8"),  # ns: decision time. From here to the log a reset copies the template of the tape
+        ("equity", "<i8"),  # 1e-6: as known at the last decision
+        ("mark2", "<i8"),  # the mark at the last decision
+        ("is_done", "<i8"),  # 1: the episode is over, or never began
+        ("episode", episode_dtype),
+        ("quotes", quotes_dtype),
+        ("intents", intent_dtype, (MAX_INTENTS,)),
+        ("memory", memory_dtype),
+        ("account", make_account_dtype(MAX_ORDERS, MAX_REQUESTS, MAX_TAKEN)),
+        ("log", report_dtype, (LOG_ROWS,)),
+        ("market", market_dtype),
+    ],
+    align=True,
+)
+"""One environment, whole: to copy the record is to save it."""
+
+
+def _word_of(name: str) -> int:
+    """Where a field of `env_dtype` begins, in words of 8 bytes."""
+    return cast(Any, env_dtype.fields)[name][1] // 8
+
+
+_WORDS = env_dtype.itemsize // 8
+_FIRST_WORD, _LAST_WORD = _word_of("now"), _word_of("log")
+_ENDED_WORD, _EPISODE_WORD = _word_of("ended"), _word_of("episode")
+
+_EPISODE_WORDS = episode_dtype.itemsize // 8
+
+ENVS, TEMPLATES, SOURCES, SPANS, SETTINGS, CODES, REQUESTS = range(0, 14, 2)
+CONTEXT_SIZE = 14
+
+_records_at = array_at(record_dtype)
+_events_at = array_at(event_dtype)
+_blocks_at = array_at(block_dtype)
+_sums_at = array_at(np.dtype("<i4"))
+_envs_at = array_at(env_dtype)
+_words_at = array_at(np.dtype("<i8"))
+_sources_at = array_at(source_dtype)
+_spans_at = array_at(span_dtype)
+_settings_at = array_at(settings_dtype)
+_codes_at = array_at(np.dtype("<i4"))
+_requests_at = array_at(request_dtype)
+
+
+def new_envs(count: int, models: np.ndarray) -> np.ndarray:
+    """Environments that wait for their first reset, shape (count,) of `env_dtype`; `models`: (1,) of `models_dtype`."""
+    envs = np.zeros(count, env_dtype)
+    envs["account"] = new_account(models, env_dtype["account"], 1)
+    envs["is_done"] = 1
+    return envs
+
+
+def make_context(
+    envs: np.ndarray,
+    templates: np.ndarray,
+    sources: np.ndarray,
+    spans: np.ndarray,
+    settings: np.ndarray,
+    codes: np.ndarray,
+    requests: np.ndarray,
+) -> np.ndarray:
+    """Addresses and lengths of a batch's arrays; the caller keeps them alive, and those that `sources` names.
+
+    Args:
+        envs: (N,) of `env_dtype`.
+        templates: (T,) of `env_dtype`: new ones with the models of each source.
+        sources: (T,) of `source_dtype`.
+        spans: (S,) of `span_dtype`, in the order of sources.
+        settings: (1,) of `settings_dtype`.
+        codes: (F, 2) int32 of `features.FeatureSet`.
+        requests: (N,) of `request_dtype`.
+    """
+    context = np.zeros(CONTEXT_SIZE, np.int64)
+    arrays = {
+        ENVS: envs,
+        TEMPLATES: templates,
+        SOURCES: sources,
+        SPANS: spans,
+        SETTINGS: settings,
+        CODES: codes,
+        REQUESTS: requests,
+    }
+    for index, array in arrays.items():
+        context[index] = array.ctypes.data
+        context[index + 1] = len(array)
+    return context
+
+
+# --- randomness: a hash of what is drawn, so that no draw depends on another
+
+
+@njit
+def _mix(word: int) -> int:
+    """32 bits well mixed (constants of C. Wellons' hash prospector, below 2**31 so that no product overflows)."""
+    word = ((word ^ (word >> 16)) * 0x21F0AAAD) & 0xFFFFFFFF
+    word = ((word ^ (word >> 15)) * 0x735A2D97) & 0xFFFFFFFF
+    return word ^ (word >> 15)
+
+
+@njit
+def draw(seed: int, episode: int, bound: int) -> int:
+    """Uniform on 0 .. bound - 1 (below 2**62) for the episode of a stream."""
+    low = _mix(_mix(_mix(seed & 0xFFFFFFFF) ^ (seed >> 32)) ^ (episode & 0xFFFFFFFF))
+    high = _mix(low ^ 0x5BD1E995)
+    return ((high << 30) ^ low) % bound
+
+
+# --- reset
+
+
+@njit
+def _find_span(spans, first: int, last: int, by_window: bool, value: int) -> int:
+    """Last span of `first : last` before which there are at most `value` windows, or else ns of possible starts."""
+    while last - first > 1:
+        middle = (first + last) >> 1
+        if (spans[middle]["windows"] if by_window else spans[middle]["before"]) <= value:
+            first = middle
+        else:
+            last = middle
+    return first
+
+
+@njit
+def _choose(env, spans, settings, request) -> tuple[int, int, int]:
+    """(span, start, window) of the next episode."""
+    first, last = request["first_span"], request["last_span"]
+    window = request["window"] if request["window"] > 0 else settings["window"]
+    if request["start"] >= 0:
+        return first, request["start"], window
+    final = spans[last - 1]
+    if settings["ordered"]:
+        length = settings["window"]
+        in_final = (final["last"] - final["first"]) // length + 1
+        total = final["windows"] + in_final - spans[first]["windows"]
+        number = spans[first]["windows"] + (env["start_index"] + env["episodes"]) % total
+        span = _find_span(spans, first, last, True, number)
+        return span, spans[span]["first"] + (number - spans[span]["windows"]) * length, window
+    total = final["before"] + final["last"] - final["first"] + 1 - spans[first]["before"]
+    place = spans[first]["before"] + draw(env["seed"], env["episodes"], total)
+    span = _find_span(spans, first, last, False, place)
+    return span, spans[span]["first"] + place - spans[span]["before"], window
+
+
+@njit
+def _open(sources, source: int):
+    """(records, events, blocks, rows of sums) of a tape."""
+    place = sources[source]
+    events = _events_at(place["events"], place["event_count"])
+    rows = _sums_at(place["sums"], (place["event_count"] // STRIDE + 1) * SUMS).reshape((-1, SUMS))
+    return (
+        _records_at(place["records"], place["record_count"]),
+        events,
+        _blocks_at(place["blocks"], place["block_count"]),
+        rows,
+    )
+
+
+@njit
+def _reset_one(context, index: int, request) -> None:
+    """Begins an episode: the market as received by its start, an account without orders."""
+    env = _envs_at(context[ENVS], context[ENVS + 1])[index]
+    sources = _sources_at(context[SOURCES], context[SOURCES + 1])
+    spans = _spans_at(context[SPANS], context[SPANS + 1])
+    settings = _settings_at(context[SETTINGS], 1)[0]
+    if request["seed"] >= 0:
+        env["seed"] = request["seed"]
+        env["episodes"] = 0
+    if request["start_index"] >= 0:
+        env["start_index"] = request["start_index"]
+        env["episodes"] = 0
+    number, start, window = _choose(env, spans, settings, request)
+    span = spans[number]
+    env["episodes"] += 1
+
+    source = span["source"]
+    words = _words_at(context[ENVS] + index * _WORDS * 8, _WORDS)
+    fresh = _words_at(context[TEMPLATES] + source * _WORDS * 8, _WORDS)
+    for word in range(_FIRST_WORD, _LAST_WORD):
+        words[word] = fresh[word]
+    episode = env["episode"]
+    episode["source"] = source
+    episode["start"] = start
+    episode["window"] = window
+    episode["end"] = min(start + window, span["close"])
+    episode["at_end"] = END_WINDOW
+    if start + window > span["close"]:
+        episode["at_end"] = END_CLOSE if span["is_close"] else END_DATA
+    env["now"] = start
+    env["is_done"] = 0
+
+    records, events, blocks, rows = _open(sources, source)
+    market, memory = env["market"], env["memory"]
+    delay = sources[source]["extra_delay"]
+    market["extra_delay"] = delay
+    received = received_by(events, 0, events.shape[0], start, delay)
+    seek(market, records, events, blocks, received - received % STRIDE)
+    for column in range(SUMS):
+        memory["sums"][column] = rows[received // STRIDE, column]
+    follow(memory, market, records, events, blocks, rows, received)
+    restart(memory, events, received, start, settings["lags"], delay)
+    env["account"]["event"] = received
+    env["mark2"] = market["mark2"]
+
+
+# --- step
+
+
+@njit
+def _next_decision(env, events, settings) -> int:
+    """When the next decision is due, own fills apart, ns; not beyond the end of the episode."""
+    end = env["episode"]["end"]
+    if settings["clock"] == CLOCK_TIME:
+        return min(env["now"] + settings["clock_step"], end)
+    received = env["market"]["event"]
+    delay = env["market"]["extra_delay"]
+    number = received
+    if settings["clock"] == CLOCK_RECORDS:
+        wanted = settings["clock_step"]
+        if received > 0:
+            wanted += np.int64(events[received - 1]["source"])
+        while number < events.shape[0] and np.int64(events[number]["source"]) < wanted:
+            number += 1
+    else:
+        left = settings["clock_step"]
+        while number < events.shape[0]:
+            left -= events[number]["flags"] & enums.EVENT_TRADE != 0
+            if left == 0 or received_at(events[number], delay) > end:
+                break
+            number += 1
+    if number >= events.shape[0]:
+        return end
+    return min(max(received_at(events[number], delay), env["now"] + 1), end)
+
+
+@njit
+def _act(env, events, settings, action, decided_at: int) -> None:
+    """Turns an action into requests and sends them."""
+    scheme = settings["scheme"]
+    episode, account = env["episode"], env["account"]
+    codes = FIRST_OFFSET + scheme["offset_count"]
+    bid, ask = np.int64(action[0]), np.int64(action[1])
+    size = np.int64(action[2]) if scheme["size_count"] > 1 else np.int64(0)
+    if not (0 <= bid < codes and 0 <= ask < codes and 0 <= size < scheme["size_count"]):
+        episode["invalid_actions"] += 1
+        return
+    if bid == LEAVE and ask == LEAVE:
+        return
+    count = quote(env["quotes"], account, events[env["market"]["event"] - 1], scheme, bid, ask, size, env["intents"])
+    for number in range(count):
+        intent = env["intents"][number]
+        reason = send(account, intent, decided_at)
+        if reason == enums.REASON_NONE:
+            episode["messages"] += 1
+            if intent["kind"] >= INTENT_LIMIT:
+                episode["lots_sent"] += intent["size"]
+        else:
+            episode["rejects"][reason] += 1
+
+
+@njit
+def _learn(env, until: int) -> bool:
+    """Delivers all reports known by `until` (ns); returns whether a fill was among them."""
+    account, episode, log = env["account"], env["episode"], env["log"]
+    first = account["reports_known"]
+    count = deliver(account, log, until)
+    has_fill = False
+    for number in range(first, first + count):
+        row = log[number & (LOG_ROWS - 1)]
+        if row["exec_type"] == enums.EXEC_TRADE:
+            has_fill = True
+            book_fill(account, row)
+            episode["trades"] += 1
+            episode["lots"] += row["size"]
+            if row["liquidity"] == enums.LIQUIDITY_MAKER:
+                episode["maker_lots"] += row["size"]
+        elif row["exec_type"] == enums.EXEC_REJECTED or row["exec_type"] == enums.EXEC_CANCEL_REJECTED:
+            episode["rejects"][row["reason"]] += 1
+    account["reports_kept"] = account["reports_known"]
+    return has_fill
+
+
+@njit
+def _advance(env, records, events, blocks, until: int, on_fill: bool) -> int:
+    """The exchange works up to `until` (ns), or to when the first own fill is known; returns that time."""
+    while True:
+        reached, is_full = run(env["account"], env["log"], env["market"], records, events, blocks, until, on_fill)
+        known = env["account"]["reports_known"]
+        has_fill = _learn(env, reached)
+        if is_full:
+            if env["account"]["reports_known"] == known:
+                env["is_full"] = 1
+                return until
+        elif reached >= until or (on_fill and has_fill):
+            return reached
+
+
+@njit
+def _liquidated(account, market, events) -> int:
+    """Equity in 1e-6 at the exchange's truth if the position were sent home against the book as received, fees paid."""
+    position, models = account["position"], account["models"]
+    left = abs(np.int64(position["size"]))
+    value = position["cash"] - position["fees"] - models["taker_fee"] * left
+    if left == 0:
+        return value
+    sign = 1 if position["size"] > 0 else -1
+    side = enums.BID if sign > 0 else enums.ASK
+    number = market["event"] - 1
+    tick = best_price(events[number], side)
+    if tick == enums.NO_TICK:  # nobody there: the mark, rounded against us
+        tick = market["mark2"] // 2 if sign > 0 else -(-market["mark2"] // 2)
+        return value + sign * left * tick * models["tick_value"]
+    for _ in range(128):
+        offset = tick - market["base"]
+        if not 0 <= offset < LADDER_TICKS:
+            break
+        lots = min(left, max(np.int64(market["ladder"][side, offset]) - taken_at(account, side, tick), 0))
+        value += sign * lots * tick * models["tick_value"]
+        left -= lots
+        if left == 0:
+            break
+        tick -= sign
+    return value + sign * left * tick * models["tick_value"]
+
+
+@njit
+def _finish(env, events, reason: int) -> int:
+    """The episode is over: settles at the exchange's truth; returns the final equity in 1e-6."""
+    account, market, episode = env["account"], env["market"], env["episode"]
+    env["is_done"] = 1
+    episode["end_reason"] = reason
+    _learn(env, np.int64(2**62))
+    tick_value = account["models"]["tick_value"]
+    marked = equity(account["position"], market["mark2"], tick_value)
+    episode["fees"] = account["position"]["fees"]
+    episode["max_inventory"] = account["position"]["max_size"]
+    episode["pnl_liquidated"] = _liquidated(account, market, events)
+    episode["pnl"] = marked
+    if reason >= END_CLOSE:
+        episode["pnl"] = episode["pnl_liquidated"]
+        episode["fees"] += abs(np.int64(account["position"]["size"])) * account["models"]["taker_fee"]
+    return episode["pnl"]
+
+
+@njit
+def _observe(env, records, events, blocks, codes, out) -> None:
+    episode = env["episode"]
+    remaining = max(episode["start"] + episode["window"] - env["now"], 0) / episode["window"]  # not when data end
+    market, now = env["market"], env["now"]
+    extract(env["memory"], env["account"], env["log"], market, records, events, blocks, codes, now, remaining, out)
+
+
+@njit
+def _step_one(env, source, records, events, blocks, rows, codes, settings, action, out) -> tuple[float, int]:
+    """(reward, END_*) of one step."""
+    market, account, episode, memory = env["market"], env["account"], env["episode"], env["memory"]
+    _act(env, events, settings, action, env["now"])
+    now = _advance(env, records, events, blocks, _next_decision(env, events, settings), settings["on_fill"] != 0)
+    before = env["now"]
+    env["now"] = now
+    received = received_by(events, market["event"], events.shape[0], now, market["extra_delay"])
+    follow(memory, market, records, events, blocks, rows, received)
+    look(memory, market, events, rows, now, settings["lags"])
+    episode["steps"] += 1
+
+    tick_value = account["models"]["tick_value"]
+    position = account["known_position"]
+    worth = equity(position, market["mark2"], tick_value)
+    episode["peak"] = max(episode["peak"], worth)
+    fallen = episode["peak"] - worth
+    episode["max_drawdown"] = max(episode["max_drawdown"], fallen)
+    reason = END_NONE
+    if settings["max_loss"] >= 0 and worth <= -settings["max_loss"]:
+        reason = END_LOSS
+    elif settings["max_drawdown"] >= 0 and fallen >= settings["max_drawdown"]:
+        reason = END_DRAWDOWN
+    elif now >= episode["end"]:
+        reason = episode["at_end"]
+    elif episode["steps"] == settings["max_steps"]:
+        reason = END_STEPS
+    _observe(env, records, events, blocks, codes, out)
+
+    shaping = 0.0
+    size = np.float64(position["size"])
+    if settings["inventory_penalty"] != 0.0:
+        shaping -= settings["inventory_penalty"] * size * size * (now - before) / NS_PER_SECOND
+    if settings["dampening"] != 0.0:
+        shaping -= settings["dampening"] * max(0.0, size * (market["mark2"] - env["mark2"]) / 2)
+    if reason != END_NONE:
+        worth = _finish(env, events, reason)
+    reward = (worth - env["equity"]) / tick_value + shaping
+    episode["shaping"] += shaping
+    env["equity"] = worth
+    env["mark2"] = market["mark2"]
+    return reward, reason
+
+
+@njit
+def step(context, first: int, last: int, actions, observations, rewards, terminated, truncated, finals) -> int:
+    """Steps environments `first : last`.
+
+    Args:
+        context: of `make_context`.
+        first: number of the first environment.
+        last: one more than the last.
+        actions: (N, D) int64; a row out of bounds does nothing and is counted.
+        observations: (N, F) float32, written; of the new episode where RESET_SAME_STEP has begun one.
+        rewards: (N,) float64, written: ticks on one lot.
+        terminated: (N,) bool, written.
+        truncated: (N,) bool, written.
+        finals: (N, F) float32, written for finished environments under RESET_SAME_STEP: their last observation.
+
+    Returns:
+        How many episodes ended.
+    """
+    envs = _envs_at(context[ENVS], context[ENVS + 1])
+    sources = _sources_at(context[SOURCES], context[SOURCES + 1])
+    settings = _settings_at(context[SETTINGS], 1)[0]
+    codes = _codes_at(context[CODES], 2 * context[CODES + 1]).reshape((-1, 2))
+    requests = _requests_at(context[REQUESTS], context[REQUESTS + 1])
+    ended = 0
+    for index in range(first, last):
+        env = envs[index]
+        rewards[index] = 0.0
+        terminated[index] = False
+        truncated[index] = False
+        if env["is_done"]:
+            if settings["autoreset"] == RESET_NEXT_STEP:
+                _begin(context, index, env, requests[index], sources, settings, codes, observations[index])
+            continue
+        source = env["episode"]["source"]
+        records, events, blocks, rows = _open(sources, source)
+        reward, reason = _step_one(
+            env, sources[source], records, events, blocks, rows, codes, settings, actions[index], observations[index]
+        )
+        rewards[index] = reward
+        if reason != END_NONE:
+            ended += 1
+            terminated[index] = reason >= END_CLOSE
+            truncated[index] = reason < END_CLOSE
+            if settings["autoreset"] == RESET_SAME_STEP:
+                finals[index] = observations[index]
+                words = _words_at(context[ENVS] + index * _WORDS * 8, _WORDS)
+                for word in range(_EPISODE_WORDS):
+                    words[_ENDED_WORD + word] = words[_EPISODE_WORD + word]
+                _begin(context, index, env, requests[index], sources, settings, codes, observations[index])
+    return ended
+
+
+@njit
+def _begin(context, index: int, env, request, sources, settings, codes, out) -> None:
+    """A new episode and its first observation."""
+    _reset_one(context, index, request)
+    records, events, blocks, rows = _open(sources, env["episode"]["source"])
+    look(env["memory"], env["market"], events, rows, env["now"], settings["lags"])
+    _observe(env, records, events, blocks, codes, out)
+
+
+@njit
+def reset(context, first: int, last: int, observations) -> None:
+    """Begins the episodes of those environments of `first : last` whose request is wanted.
+
+    All observations (N, F) are written.
+    """
+    envs = _envs_at(context[ENVS], context[ENVS + 1])
+    sources = _sources_at(context[SOURCES], context[SOURCES + 1])
+    settings = _settings_at(context[SETTINGS], 1)[0]
+    codes = _codes_at(context[CODES], 2 * context[CODES + 1]).reshape((-1, 2))
+    requests = _requests_at(context[REQUESTS], context[REQUESTS + 1])
+    for index in range(first, last):
+        env = envs[index]
+        if requests[index]["wanted"]:
+            _begin(context, index, env, requests[index], sources, settings, codes, observations[index])
+        else:
+            records, events, blocks, _ = _open(sources, env["episode"]["source"])
+            _observe(env, records, events, blocks, codes, observations[index])
+
+
+@njit
+def masks(context, first: int, last: int, out) -> None:
+    """Which codes of an action do something, see `actions.quote_mask`: `out` (N, sum of codes) bool."""
+    envs = _envs_at(context[ENVS], context[ENVS + 1])
+    sources = _sources_at(context[SOURCES], context[SOURCES + 1])
+    settings = _settings_at(context[SETTINGS], 1)[0]
+    for index in range(first, last):
+        env = envs[index]
+        _, events, _, _ = _open(sources, env["episode"]["source"])
+        last_event = events[max(env["market"]["event"] - 1, 0)]
+        quote_mask(env["quotes"], env["account"], last_event, settings["scheme"], out[index])

@@ -1,0 +1,531 @@
+"""Features of the market as received and of an account as known: what a policy or a model looks at.
+
+Flows over a time are differences of running sums: what each event brings is added up once for a tape (`build_sums`, a
+row before every fourth event, kept beside the tape), so that a window of any length costs two look-ups and is warm at
+once wherever a run begins. Between two rows the few events are added up on the ladder, by the same code.
+
+A window of `lag` holds the events received in the last `lag` ns and up to three before them, as rows lie every fourth
+event; one in which nothing was received is zero. Quantities without bounds are squashed, sign(x) log(1 + |x|), so that
+they need no scaling: a feature leaves [-10, 10] only beyond 22,025 lots, ticks or events, and is cut there.
+"""
+
+import math
+import re
+
+import numpy as np
+
+from bt_gym._jit import njit
+from bt_gym.core import enums
+from bt_gym.core.market import best_price, mid2, move, received_at
+from bt_gym.core.positions import unrealised
+from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT
+
+VERSION = 1
+"""Of the sums' meaning: rows of another version are built anew."""
+
+STRIDE = 4
+"""Events between two rows of sums."""
+
+DEEP_LEVELS = 5
+MAX_LAGS = 6
+MAX_LEVELS = 10
+LIMIT = 10.0
+"""Bound of every feature."""
+
+SUM_OFI = 0  # lots: order flow imbalance at the best prices (Cont, Kukanov, Stoikov 2014)
+SUM_DEEP = 1  # lots: the same one to four ticks behind them, added up (Xu, Gould, Howison 2018)
+SUM_BOUGHT = 2  # lots that aggressors bought
+SUM_SOLD = 3
+SUM_SQUARES = 4  # changes of the mid in half ticks, squared
+SUM_ADDS = 5  # orders that took a place in a queue
+SUM_CANCELS = 6  # that left one without a fill, in whole or in part
+SUM_TRADES = 7
+SUMS = 8
+
+memory_dtype = np.dtype(
+    [
+        ("edges", "<i8", (MAX_LAGS,)),  # events received by now - lag
+        ("sums", "<i4", (SUMS,)),  # over all events received, modulo 2**32
+        ("windows", "<i4", (MAX_LAGS, SUMS)),  # what they were at `look`
+        ("levels", "<i4", (2, MAX_LEVELS, 2)),  # nonempty levels from the best on: tick, lots (0: none)
+    ],
+    align=True,
+)
+
+# What a feature is; its argument is a level from 1, a lag's index, or a side.
+BID_PRICE = 0
+ASK_PRICE = 1
+BID_SIZE = 2
+ASK_SIZE = 3
+SPREAD = 4
+IMBALANCE = 5
+MICROPRICE = 6
+OFI = 7
+DEEP_OFI = 8
+TRADE_FLOW = 9
+RETURNS = 10
+VOLATILITY = 11
+EVENTS = 12
+ADDS = 13
+CANCELS = 14
+TRADES = 15
+TIME_SIN = 16
+TIME_COS = 17
+INVENTORY = 18
+UNREALISED = 19
+OWN_QUOTE = 20
+OWN_DISTANCE = 21
+OWN_QUEUE = 22
+OWN_IN_FLIGHT = 23
+REMAINING = 24
+
+_LEVEL_FEATURES = {
+    "bid_price": (BID_PRICE, "squashed ticks below the mid"),
+    "ask_price": (ASK_PRICE, "squashed ticks above the mid"),
+    "bid_size": (BID_SIZE, "log(1 + lots)"),
+    "ask_size": (ASK_SIZE, "log(1 + lots)"),
+    "imbalance": (IMBALANCE, "(bid - ask) / (bid + ask) lots of so many levels"),
+}
+_LAG_FEATURES = {
+    "ofi": (OFI, "squashed lots"),
+    "deep_ofi": (DEEP_OFI, "squashed lots"),
+    "trade_flow": (TRADE_FLOW, "(bought - sold) / (bought + sold) lots"),
+    "returns": (RETURNS, "squashed ticks of the mid"),
+    "volatility": (VOLATILITY, "log(1 + ticks), root of summed squares"),
+    "events": (EVENTS, "log(1 + events)"),
+    "adds": (ADDS, "log(1 + orders)"),
+    "cancels": (CANCELS, "log(1 + orders)"),
+    "trades": (TRADES, "log(1 + trades)"),
+}
+_PLAIN_FEATURES = {
+    "spread": (SPREAD, 0, "log(1 + ticks)"),
+    "microprice": (MICROPRICE, 0, "squashed ticks from the mid"),
+    "time_sin": (TIME_SIN, 0, "sine of the UTC day"),
+    "time_cos": (TIME_COS, 0, "cosine of the UTC day"),
+    "inventory": (INVENTORY, 0, "lots held as known / max_position, else squashed lots"),
+    "unrealised_pnl": (UNREALISED, 0, "squashed ticks on one lot"),
+    "remaining_time": (REMAINING, 0, "part of the episode's window"),
+    **{
+        f"own_{side}{name}": (kind, code, unit)
+        for code, side in ((enums.BID, "bid"), (enums.ASK, "ask"))
+        for name, kind, unit in (
+            ("", OWN_QUOTE, "1: an own order of the side works or is on its way"),
+            ("_distance", OWN_DISTANCE, "squashed ticks behind the best price"),
+            ("_queue", OWN_QUEUE, "part of the level's lots that is ahead, as known; 1 until that is known"),
+            ("_in_flight", OWN_IN_FLIGHT, "1: a request of it is unanswered"),
+        )
+    },
+}
+_ALIASES = {"book_imbalance": "imbalance_5", "trade_flow": "trade_flow_10s", "volatility": "volatility_1m"}
+_UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+MARKET_FEATURES = (
+    *(f"{side}_price_{level}" for side in ("bid", "ask") for level in range(1, 6)),
+    *(f"{side}_size_{level}" for side in ("bid", "ask") for level in range(1, 6)),
+    "spread",
+    "imbalance_1",
+    "imbalance_5",
+    "microprice",
+    *(f"ofi_{lag}" for lag in ("100ms", "1s", "10s", "1m")),
+    *(f"deep_ofi_{lag}" for lag in ("1s", "10s")),
+    *(f"trade_flow_{lag}" for lag in ("100ms", "1s", "10s", "1m")),
+    *(f"returns_{lag}" for lag in ("100ms", "1s", "10s", "1m")),
+    *(f"volatility_{lag}" for lag in ("1s", "10s", "1m")),
+    *(f"{kind}_{lag}" for kind in ("events", "trades") for lag in ("100ms", "1s", "10s")),
+    *(f"{kind}_1s" for kind in ("adds", "cancels")),
+    "time_sin",
+    "time_cos",
+)
+"""Of the market alone."""
+
+OWN_FEATURES = (*(name for name in _PLAIN_FEATURES if name.startswith("own_")), "inventory", "unrealised_pnl")
+"""Of the account as known."""
+
+EPISODE_FEATURES = ("remaining_time",)
+"""Of an episode of an environment."""
+
+
+class FeatureSet:
+    """Names of features as kernels read them.
+
+    >>> FeatureSet(["spread", "returns_5m"]).units
+    ('log(1 + ticks)', 'squashed ticks of the mid')
+
+    Attributes:
+        names: (F,) as given.
+        units: (F,) what their values are.
+        codes: (F, 2) int32, kind and argument.
+        lags: (MAX_LAGS,) int64 ns, increasing; 0 where there are fewer.
+
+    Raises:
+        ValueError: a name is unknown, or there are more than `MAX_LAGS` different times.
+    """
+
+    def __init__(self, names: "tuple[str, ...] | list[str]") -> None:
+        self.names = tuple(names)
+        parsed = [_parse(name) for name in self.names]
+        lags = sorted({lag for _, lag, _ in parsed if lag})
+        if len(lags) > MAX_LAGS:
+            raise ValueError(f"features look back over {len(lags)} different times: at most {MAX_LAGS}")
+        self.units = tuple(unit for _, _, unit in parsed)
+        self.codes = np.array([(kind, lags.index(lag) if lag else arg) for (kind, arg), lag, unit in parsed], np.int32)
+        self.codes = self.codes.reshape(len(parsed), 2)
+        self.lags = np.array(lags + [0] * (MAX_LAGS - len(lags)), np.int64)
+
+
+def _parse(name: str) -> tuple[tuple[int, int], int, str]:
+    """((kind, argument), lag in ns or 0, unit) of a feature's name."""
+    full = _ALIASES.get(name, name)
+    if full in _PLAIN_FEATURES:
+        kind, argument, unit = _PLAIN_FEATURES[full]
+        return (kind, argument), 0, unit
+    if match := re.fullmatch(r"([a-z_]+)_([1-9][0-9]?)", full):
+        level = int(match[2])
+        if match[1] in _LEVEL_FEATURES and level <= MAX_LEVELS:
+            kind, unit = _LEVEL_FEATURES[match[1]]
+            return (kind, level), 0, unit
+    if match := re.fullmatch(r"([a-z_]+)_([1-9][0-9]{0,5})(ms|s|m|h)", full):
+        lag = int(match[2]) * _UNITS_NS[match[3]]
+        if match[1] in _LAG_FEATURES and lag <= 24 * _UNITS_NS["h"]:
+            kind, unit = _LAG_FEATURES[match[1]]
+            return (kind, 0), lag, unit
+    known = [*_PLAIN_FEATURES, *(f"{n}_<level>" for n in _LEVEL_FEATURES), *(f"{n}_<time>" for n in _LAG_FEATURES)]
+    raise ValueError(f"unknown feature '{name}': there are {', '.join(known)}, such as bid_size_1 or ofi_10s")
+
+
+# --- running sums
+
+
+@njit
+def _wrap(value: int) -> int:
+    """Modulo 2**32, as a signed number: differences of sums stay right when a sum runs over."""
+    return ((value + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+
+
+@njit
+def _lots(market, blocks, side: int, tick: int) -> int:
+    """Displayed lots; after a jump out of the ladder window those of the next window, which begins there."""
+    offset = tick - market["base"]
+    if 0 <= offset < LADDER_TICKS:
+        return np.int64(market["ladder"][side, offset])
+    block = market["block"] + 1
+    if block < blocks.shape[0] and blocks[block]["event"] == market["event"]:
+        offset = tick - blocks[block]["base"]
+        if 0 <= offset < LADDER_TICKS:
+            return np.int64(blocks[block]["ladder"][side, offset])
+    return np.int64(0)
+
+
+@njit
+def _deep_lots(market, blocks, side: int, best: int) -> int:
+    step = -1 if side == enums.BID else 1
+    lots = np.int64(0)
+    for level in range(1, DEEP_LEVELS):
+        lots += _lots(market, blocks, side, best + step * level)
+    return lots
+
+
+@njit
+def add_up(memory, market, records, events, blocks, end: int) -> None:
+    """Receives all events before number `end`, one by one, and adds what they bring to the sums.
+
+    Order flow and changes of the mid count between two events that both leave a valid mid.
+    """
+    sums = memory["sums"]
+    for number in range(market["event"], end):
+        after = mid2(events[number])
+        before = mid2(events[number - 1]) if number > 0 else enums.NO_TICK
+        flows = before != enums.NO_TICK and after != enums.NO_TICK
+        top = np.int64(0)
+        deep = np.int64(0)
+        if flows:
+            bid, old_bid = np.int64(events[number]["bid"]), np.int64(events[number - 1]["bid"])
+            ask, old_ask = np.int64(events[number]["ask"]), np.int64(events[number - 1]["ask"])
+            if bid <= old_bid:
+                top -= _lots(market, blocks, enums.BID, old_bid)
+                deep -= _deep_lots(market, blocks, enums.BID, old_bid)
+            if ask >= old_ask:
+                top += _lots(market, blocks, enums.ASK, old_ask)
+                deep += _deep_lots(market, blocks, enums.ASK, old_ask)
+        move(market, records, events, blocks, number + 1)
+        if flows:
+            if bid >= old_bid:
+                top += _lots(market, blocks, enums.BID, bid)
+                deep += _deep_lots(market, blocks, enums.BID, bid)
+            if ask <= old_ask:
+                top -= _lots(market, blocks, enums.ASK, ask)
+                deep -= _deep_lots(market, blocks, enums.ASK, ask)
+            sums[SUM_OFI] = _wrap(sums[SUM_OFI] + top)
+            sums[SUM_DEEP] = _wrap(sums[SUM_DEEP] + deep)
+            sums[SUM_SQUARES] = _wrap(sums[SUM_SQUARES] + (after - before) * (after - before))
+        first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
+        for i in range(first, np.int64(events[number]["end"])):
+            key = records[i]["key"]
+            kind = key & KIND_MASK
+            if kind == enums.RECORD_ADD:
+                sums[SUM_ADDS] = _wrap(np.int64(sums[SUM_ADDS]) + 1)
+            elif kind == enums.RECORD_DEL:
+                sums[SUM_CANCELS] = _wrap(np.int64(sums[SUM_CANCELS]) + 1)
+            elif kind == enums.RECORD_TRADE or kind == enums.RECORD_TRADE_N:
+                sums[SUM_TRADES] = _wrap(np.int64(sums[SUM_TRADES]) + 1)
+                if kind == enums.RECORD_TRADE:
+                    side = SUM_BOUGHT if key & SIDE_BIT else SUM_SOLD
+                    sums[side] = _wrap(np.int64(sums[side]) + records[i]["size"])
+
+
+@njit
+def build_sums(memories, markets, records, events, blocks, rows) -> None:
+    """Fills `rows` (E // STRIDE + 1, SUMS) int32: row k holds the sums over all events before number k * STRIDE.
+
+    `memories` and `markets` (1,) are new ones.
+    """
+    for row in range(rows.shape[0]):
+        add_up(memories[0], markets[0], records, events, blocks, row * STRIDE)
+        for column in range(SUMS):
+            rows[row, column] = memories[0]["sums"][column]
+
+
+@njit
+def follow(memory, market, records, events, blocks, rows, end: int) -> None:
+    """Receives all events before number `end`, with the sums; most of them by the ladder alone."""
+    edge = end - end % STRIDE
+    if edge > market["event"]:
+        move(market, records, events, blocks, edge)
+        for column in range(SUMS):
+            memory["sums"][column] = rows[edge // STRIDE, column]
+    add_up(memory, market, records, events, blocks, end)
+
+
+@njit
+def received_by(events, first: int, last: int, until: int, extra_delay: int) -> int:
+    """How many events are received by `until` (ns), between `first` and `last`: gallop, then bisect."""
+    step = 1
+    low = first
+    while low + step < last and received_at(events[low + step], extra_delay) <= until:
+        low += step
+        step <<= 1
+    high = min(low + step, last)
+    while low < high:
+        middle = (low + high) >> 1
+        if received_at(events[middle], extra_delay) <= until:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit
+def restart(memory, events, received: int, now: int, lags, extra_delay: int) -> None:
+    """Finds the edges of all windows anew, for a market that has received so many events by `now` (ns)."""
+    for index in range(MAX_LAGS):
+        if lags[index] > 0:
+            memory["edges"][index] = received_by(events, 0, received, now - lags[index], extra_delay)
+
+
+@njit
+def look(memory, market, events, rows, now: int, lags) -> None:
+    """Brings windows and levels up to `now` (ns)."""
+    received = market["event"]
+    for index in range(MAX_LAGS):
+        if lags[index] == 0:
+            break
+        edge = received_by(events, memory["edges"][index], received, now - lags[index], market["extra_delay"])
+        memory["edges"][index] = edge
+        row = edge // STRIDE
+        for column in range(SUMS):
+            change = np.int64(memory["sums"][column]) - np.int64(rows[row, column])
+            memory["windows"][index, column] = _wrap(change) if edge < received else 0
+    for side in range(2):
+        _find_levels(memory["levels"], market, events, side)
+
+
+@njit
+def _find_levels(levels, market, events, side: int) -> None:
+    """The nonempty levels from the best on, within 128 ticks of it."""
+    received = market["event"]
+    found = 0
+    tick = enums.NO_TICK
+    if received > 0:
+        tick = best_price(events[received - 1], side)
+    if tick != enums.NO_TICK:
+        step = -1 if side == enums.BID else 1
+        offset = tick - market["base"]
+        for _ in range(128):
+            if found == MAX_LEVELS or not 0 <= offset < LADDER_TICKS:
+                break
+            lots = market["ladder"][side, offset]
+            if lots > 0:
+                levels[side, found, 0] = offset + market["base"]
+                levels[side, found, 1] = lots
+                found += 1
+            offset += step
+    for level in range(found, MAX_LEVELS):
+        levels[side, level, 0] = 0
+        levels[side, level, 1] = 0
+
+
+# --- values
+
+
+@njit
+def squash(value: float) -> float:
+    """sign(x) log(1 + |x|)."""
+    return math.log1p(value) if value >= 0 else -math.log1p(-value)
+
+
+@njit
+def _share(plus: float, minus: float) -> float:
+    return (plus - minus) / (plus + minus) if plus + minus > 0 else 0.0
+
+
+@njit
+def own_quote(account, side: int) -> int:
+    """Slot of the own order of a side with the best price among those that may still fill as known; -1 without one."""
+    found = -1
+    best = np.int64(0)
+    for slot in range(account["orders"].shape[0]):
+        order = account["orders"][slot]
+        if order["status"] == enums.STATUS_FREE or order["known_leaves"] <= 0 or order["side"] != side:
+            continue
+        price = (1 - 2 * side) * np.int64(order["known_price"])
+        if found < 0 or price > best:
+            found = slot
+            best = price
+    return found
+
+
+@njit
+def queue_ahead(account, log, market, records, events, blocks, order) -> float:
+    """Part of the displayed lots at an own order's price that is ahead of it, as can be known; 1 until it can.
+
+    The exchange is ahead of what is received: what the records on their way to us take from the queue is put back, up
+    to the end of the order's life where it ended and that isn't known yet. While a request is unanswered, and until the
+    feed has come to the order's arrival, all that is displayed counts as ahead.
+    """
+    level = _lots(market, blocks, np.int64(order["side"]), np.int64(order["known_price"]))
+    if not order["acknowledged"] or order["unanswered"] > 0 or not order["ahead_known"] or level <= 0:
+        return 1.0
+    received = market["event"]
+    seen = np.int64(events[received - 1]["end"]) if received > 0 else np.int64(0)
+    priority = np.int64(order["priority"])
+    if priority > seen:
+        return 1.0
+    last = account["event"]
+    if order["status"] == enums.STATUS_DONE:
+        for number in range(account["reports_known"], account["reports_written"]):
+            row = log[number & (log.shape[0] - 1)]
+            if row["order_id"] == order["order_id"]:
+                last = np.int64(row["event"]) + 1
+    ahead = np.int64(order["ahead"])
+    tick = np.int64(order["known_price"])
+    side = np.int64(order["side"])
+    for i in range(seen, np.int64(events[last - 1]["end"]) if last > 0 else 0):
+        key = records[i]["key"]
+        kind = key & KIND_MASK
+        leaves = kind == enums.RECORD_DEL or kind == enums.RECORD_FILL
+        here = key >> TICK_SHIFT == tick and (1 if key & SIDE_BIT else 0) == side
+        if leaves and here and records[i]["priority"] < priority:
+            ahead -= records[i]["size"]
+    return min(max(ahead / level, 0.0), 1.0)
+
+
+@njit
+def _book_feature(memory, market, kind: int, level: int) -> float:
+    levels = memory["levels"]
+    mark2 = market["mark2"]
+    if kind <= ASK_PRICE:
+        side = 0 if kind == BID_PRICE else 1
+        if levels[side, level - 1, 1] == 0:
+            return squash(128.0)
+        return squash((1 - 2 * side) * (mark2 - 2.0 * levels[side, level - 1, 0]) / 2)
+    if kind <= ASK_SIZE:
+        return math.log1p(levels[0 if kind == BID_SIZE else 1, level - 1, 1])
+    has_both = levels[0, 0, 1] > 0 and levels[1, 0, 1] > 0
+    if kind == IMBALANCE:
+        bid, ask = np.int64(0), np.int64(0)
+        for index in range(level):
+            bid += levels[0, index, 1]
+            ask += levels[1, index, 1]
+        return _share(float(bid), float(ask))
+    if not has_both:
+        return 0.0
+    bid_tick, ask_tick = np.int64(levels[0, 0, 0]), np.int64(levels[1, 0, 0])
+    if kind == SPREAD:
+        return squash(float(ask_tick - bid_tick))
+    bid_lots, ask_lots = np.int64(levels[0, 0, 1]), np.int64(levels[1, 0, 1])
+    return squash((bid_tick * ask_lots + ask_tick * bid_lots) / (bid_lots + ask_lots) - mark2 / 2)
+
+
+@njit
+def _flow_feature(memory, market, events, kind: int, index: int) -> float:
+    window = memory["windows"][index]
+    edge = memory["edges"][index]
+    if kind == OFI:
+        return squash(float(window[SUM_OFI]))
+    if kind == DEEP_OFI:
+        return squash(float(window[SUM_DEEP]))
+    if kind == TRADE_FLOW:
+        return _share(float(window[SUM_BOUGHT]), float(window[SUM_SOLD]))
+    if kind == RETURNS:
+        then = mid2(events[edge - 1]) if edge > 0 else enums.NO_TICK
+        if then == enums.NO_TICK or market["mark2"] == enums.NO_TICK:
+            return 0.0
+        return squash((market["mark2"] - then) / 2)
+    if kind == VOLATILITY:
+        return math.log1p(math.sqrt(float(window[SUM_SQUARES])) / 2)
+    if kind == EVENTS:
+        return math.log1p(float(market["event"] - edge))
+    return math.log1p(float(window[SUM_ADDS if kind == ADDS else SUM_CANCELS if kind == CANCELS else SUM_TRADES]))
+
+
+@njit
+def _own_feature(account, log, market, records, events, blocks, kind: int, side: int) -> float:
+    models = account["models"]
+    if kind == INVENTORY:
+        size = np.int64(account["known_position"]["size"])
+        return size / models["max_position"] if models["max_position"] > 0 else squash(float(size))
+    if kind == UNREALISED:
+        if account["known_position"]["size"] == 0:
+            return 0.0
+        profit = unrealised(account["known_position"], market["mark2"], models["tick_value"])
+        return squash(profit / models["tick_value"])
+    slot = own_quote(account, side)
+    if slot < 0:
+        return 0.0
+    order = account["orders"][slot]
+    if kind == OWN_QUOTE:
+        return 1.0
+    if kind == OWN_IN_FLIGHT:
+        return 1.0 if not order["acknowledged"] or order["unanswered"] > 0 else 0.0
+    if kind == OWN_QUEUE:
+        return queue_ahead(account, log, market, records, events, blocks, order)
+    best = best_price(events[market["event"] - 1], side)
+    return 0.0 if best == enums.NO_TICK else squash(float((1 - 2 * side) * (best - np.int64(order["known_price"]))))
+
+
+DAY_NS = 86_400_000_000_000
+
+
+@njit
+def extract(memory, account, log, market, records, events, blocks, codes, now: int, remaining: float, out) -> None:
+    """Writes the features `codes` (F, 2) into `out` (F,) float32; `look` has been called for `now` (ns).
+
+    Args:
+        remaining: part of the episode that is left.
+    """
+    for index in range(codes.shape[0]):
+        kind = np.int64(codes[index, 0])
+        argument = np.int64(codes[index, 1])
+        if kind <= MICROPRICE:
+            value = _book_feature(memory, market, kind, argument)
+        elif kind <= TRADES:
+            value = _flow_feature(memory, market, events, kind, argument)
+        elif kind == TIME_SIN:
+            value = math.sin(2 * math.pi * (now % DAY_NS) / DAY_NS)
+        elif kind == TIME_COS:
+            value = math.cos(2 * math.pi * (now % DAY_NS) / DAY_NS)
+        elif kind == REMAINING:
+            value = remaining
+        else:
+            value = _own_feature(account, log, market, records, events, blocks, kind, argument)
+        out[index] = min(max(value, -LIMIT), LIMIT)

@@ -1,0 +1,301 @@
+"""A batch of environments with its data and spaces: what the vector environment and the single one share."""
+
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from bt_gym.config.env import EnvConfig, MarketMakingConfig
+from bt_gym.core import batch, enums, features
+from bt_gym.core.actions import FIRST_OFFSET
+from bt_gym.data.tape import SUFFIX, Tape
+from bt_gym.envs.markets import Markets, open_tapes
+from bt_gym.errors import CapacityError, ConfigError
+
+TASKS: dict[str, type[EnvConfig]] = {"market_making": MarketMakingConfig}
+
+_CLOCKS = {"time": batch.CLOCK_TIME, "records": batch.CLOCK_RECORDS, "trades": batch.CLOCK_TRADES}
+_REASONS = {code: name for code, name in enums.names("REASON_").items() if code}
+_ENDS = {
+    batch.END_WINDOW: "window",
+    batch.END_STEPS: "max_episode_steps",
+    batch.END_DATA: "end_of_data",
+    batch.END_CLOSE: "session_close",
+    batch.END_LOSS: "max_loss",
+    batch.END_DRAWDOWN: "max_drawdown",
+}
+OPTIONS = ("reset_mask", "day", "instrument", "start_ns", "window_s", "start_index")
+"""What `reset(options=...)` takes."""
+
+
+class Batch:
+    """N environments on T tapes; every array that the kernels work on is kept here.
+
+    Attributes:
+        config: all sections, defaults included.
+        markets: tapes and their facts.
+        features: names, units and codes of the observation.
+        envs: (N,) of `core.batch.env_dtype`, the whole state.
+    """
+
+    def __init__(
+        self, count: int, task: str, sections: Mapping[str, Any], autoreset: int, max_steps: int | None
+    ) -> None:
+        if task not in TASKS:
+            raise ConfigError(f"task is {task!r}, but must be one of {', '.join(TASKS)}")
+        sections, tapes = _data_of(sections)
+        self.config = TASKS[task].from_sections(**sections)
+        _check_built(self.config)
+        self.markets = Markets(open_tapes(self.config, tapes), self.config)
+        names = self.config.observation.features or (
+            *features.MARKET_FEATURES,
+            *features.OWN_FEATURES,
+            *features.EPISODE_FEATURES,
+        )
+        try:
+            self.features = features.FeatureSet(names)
+        except ValueError as error:
+            raise ConfigError(f"observation.features: {error}") from None
+        self.settings = self._settings(autoreset, max_steps)
+        self.codes = self.features.codes
+        self.envs = batch.new_envs(count, self.markets.sources["models"][:1])
+        self.requests = np.zeros(count, batch.request_dtype)
+        self.context = batch.make_context(
+            self.envs,
+            self.markets.templates,
+            self.markets.sources,
+            self.markets.spans,
+            self.settings,
+            self.codes,
+            self.requests,
+        )
+        action = self.config.action
+        codes = FIRST_OFFSET + len(action.offsets)
+        self.action_sizes = np.array([codes, codes, *([len(action.sizes)] if len(action.sizes) > 1 else [])], np.int64)
+        self.action_space = gym.spaces.MultiDiscrete(self.action_sizes)
+        shape = (len(self.features.names),)
+        self.observation_space = gym.spaces.Box(-features.LIMIT, features.LIMIT, shape, np.float32)
+        self.forget_requests()
+
+    def _settings(self, autoreset: int, max_steps: int | None) -> np.ndarray:
+        config = self.config
+        settings = np.zeros(1, batch.settings_dtype)
+        row = settings[0]
+        decision, reward, risk = config.decision, config.reward, config.risk
+        row["clock"] = _CLOCKS[decision.clock]
+        row["clock_step"] = round(decision.interval_ms * 1e6) if decision.clock == "time" else decision.count
+        row["on_fill"] = decision.on_fill
+        row["autoreset"] = autoreset
+        row["window"] = round(config.data.window_s * 1e9)
+        row["max_steps"] = max_steps or 0
+        row["ordered"] = config.data.sampling == "ordered"
+        row["max_loss"] = -1 if risk.max_loss_micros is None else risk.max_loss_micros
+        row["max_drawdown"] = -1 if risk.max_drawdown_micros is None else risk.max_drawdown_micros
+        row["inventory_penalty"] = reward.inventory_penalty
+        row["dampening"] = reward.dampening
+        row["lags"] = self.features.lags
+        scheme = row["scheme"]
+        for name in ("offset", "size"):
+            values = getattr(config.action, f"{name}s")
+            scheme[f"{name}_count"] = len(values)
+            scheme[f"{name}s"][: len(values)] = values
+        return settings
+
+    # --- resets
+
+    def forget_requests(self) -> None:
+        """Resets to come draw their windows again: the options of one reset are over."""
+        requests = self.requests
+        requests["first_span"] = 0
+        requests["last_span"] = len(self.markets.spans)
+        requests["start"] = requests["start_index"] = requests["seed"] = -1
+        requests["window"] = 0
+        requests["wanted"] = 1
+
+    def request(self, wanted: np.ndarray, seeds: np.ndarray | None, options: Mapping[str, Any]) -> None:
+        """Notes how to reset the environments of the mask `wanted` (N,).
+
+        Raises:
+            ConfigError: an option is unknown, or names a window that the data don't have.
+        """
+        if unknown := set(options) - set(OPTIONS):
+            raise ConfigError(f"options has '{min(unknown)}', but knows only {', '.join(OPTIONS)}")
+        self.forget_requests()
+        requests = self.requests
+        requests["wanted"] = wanted
+        if seeds is not None:
+            requests["seed"] = seeds
+        if "start_index" in options:
+            requests["start_index"] = self._each(options["start_index"], "start_index", np.int64)
+            if (requests["start_index"] < 0).any():
+                raise ConfigError(f"options['start_index'] is {options['start_index']}: must be 0 or more")
+        if "window_s" in options:
+            seconds = self._each(options["window_s"], "window_s", np.float64)
+            if not ((seconds > 0) & (seconds <= 86_400)).all():
+                raise ConfigError(f"options['window_s'] is {options['window_s']}: must be above 0, at most 86400")
+            requests["window"] = np.round(seconds * 1e9)
+        if {"day", "instrument", "start_ns"} & set(options):
+            columns = [
+                self._each(options[name], name, dtype) if name in options else [None] * len(requests)
+                for name, dtype in (("day", np.int64), ("instrument", np.str_), ("start_ns", np.int64))
+            ]
+            for index in np.flatnonzero(wanted):
+                self._pin(requests[index], *(column[index] for column in columns))
+
+    def _each(self, value: Any, name: str, dtype: Any) -> np.ndarray:
+        """An option as one value per environment."""
+        array = np.asarray(value)
+        try:
+            array = array.astype(dtype)
+            return np.broadcast_to(array, len(self.requests)) if array.ndim == 0 else array.reshape(len(self.requests))
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"options['{name}'] is {value!r}: give one value, or one for each of {len(self.requests)} environments"
+            ) from None
+
+    def _pin(self, request: np.void, day: Any, instrument: Any, start: Any) -> None:
+        """Restricts one reset to the spans of a day and an instrument, or to a start."""
+        markets, spans = self.markets, self.markets.spans
+        fits = np.ones(len(spans), bool)
+        if day is not None:
+            fits &= markets.days[spans["source"]] == day
+        if instrument is not None:
+            symbols = np.array([one.symbol for one in markets.instruments])
+            fits &= symbols[spans["source"]] == instrument
+        found = np.flatnonzero(fits)
+        if not len(found):
+            known = ", ".join(f"{d} {i.symbol}" for d, i in zip(markets.days, markets.instruments, strict=True))
+            raise ConfigError(f"options: no session of day {day}, instrument {instrument}: there are {known}")
+        if start is not None:
+            within = found[(spans["first"][found] <= start) & (start < spans["close"][found])]
+            if not len(within):
+                first, last = spans["first"][found].min(), spans["close"][found].max()
+                raise ConfigError(f"options['start_ns'] is {start}: not in trading, which is within {first} to {last}")
+            request["start"] = start
+            found = within
+        if (np.diff(found) != 1).any():
+            raise ConfigError("options: several days of an instrument aren't next to each other: name a day")
+        request["first_span"], request["last_span"] = found[0], found[-1] + 1
+
+    # --- infos
+
+    def reset_info(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What a reset tells, an array (m,) each, for rows (m,) of `envs`."""
+        episode = rows["episode"]
+        return {
+            "day": self.markets.days[episode["source"]],
+            "tape": episode["source"],
+            "start_ns": episode["start"],
+        }
+
+    def end_info(self, episode: np.ndarray) -> dict[str, np.ndarray]:
+        """Statistics of finished episodes, an array (m,) each, from rows (m,) of `core.batch.episode_dtype`."""
+        trades, lots = episode["trades"], episode["lots"]
+        info = {
+            "pnl": episode["pnl"] / 1e6,
+            "pnl_liquidated": episode["pnl_liquidated"] / 1e6,
+            "fees": episode["fees"] / 1e6,
+            "max_drawdown": episode["max_drawdown"] / 1e6,
+            "shaping": episode["shaping"],
+            "trades": trades,
+            "volume": lots,
+            "maker_share": episode["maker_lots"] / np.maximum(lots, 1),
+            "fill_ratio": lots / np.maximum(episode["lots_sent"], 1),
+            "messages": episode["messages"],
+            "messages_per_fill": episode["messages"] / np.maximum(trades, 1),
+            "max_inventory": episode["max_inventory"],
+            "invalid_actions": episode["invalid_actions"],
+            "steps": episode["steps"],
+            "end_of_data": episode["end_reason"] == batch.END_DATA,
+        }
+        for code, name in _REASONS.items():
+            info[f"rejects_{name}"] = episode["rejects"][:, code].astype(np.int64)
+        info["end_reason"] = np.array([_ENDS[int(code)] for code in episode["end_reason"]], object)
+        return info
+
+    def check_capacity(self) -> None:
+        """Raises CapacityError when an environment's tables could not hold what happened in it."""
+        if self.envs["is_full"].any():
+            index = int(np.argmax(self.envs["is_full"]))
+            raise CapacityError(f"environment {index}: more reports at once than its log holds: quote fewer lots")
+
+
+def _data_of(sections: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tape] | None]:
+    """Sections with tapes and file names taken out of what `data` may be beside a section."""
+    sections = dict(sections)
+    data = sections.get("data")
+    tapes = None
+    if isinstance(data, Mapping) and "tapes" in data:
+        tapes = data["tapes"]
+        sections["data"] = {key: value for key, value in data.items() if key != "tapes"}
+    elif isinstance(data, Tape):
+        tapes = [data]
+    elif isinstance(data, list | tuple):
+        tapes = [one for one in data if isinstance(one, Tape)] or None
+        if tapes is None or len(tapes) < len(data):
+            sections["data"] = {"files": [str(one) for one in data if not isinstance(one, Tape)]}
+    elif isinstance(data, str) and data.endswith((SUFFIX, ".dbn", ".dbn.zst")):
+        sections["data"] = {"files": [data]}
+    if tapes is not None and not isinstance(sections.get("data"), Mapping):
+        sections["data"] = None
+    return sections, tapes
+
+
+def _check_built(config: EnvConfig) -> None:
+    execution = config.execution
+    for name, model, built in (
+        ("fill_model", execution.fill_model.type, "fifo"),
+        ("market_impact", execution.market_impact.type, "none"),
+    ):
+        if model != built:
+            raise ConfigError(f"execution.{name}.type: {model} can't be used in an environment yet: use {built}")
+
+
+class Workers:
+    """Threads that step slices of a batch beside the caller's; the kernels release the GIL.
+
+    Plain threads instead of a parallel kernel: numba's own threads abort when two Python threads use them at once, and
+    can't be used in a forked child.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._jobs: list[queue.SimpleQueue[Any]] = []
+        for _ in range(count):
+            jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(jobs, self._results), daemon=True).start()
+            self._jobs.append(jobs)
+
+    @staticmethod
+    def _work(jobs: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]") -> None:
+        while (job := jobs.get()) is not None:
+            try:
+                results.put((job(), None))
+            except BaseException as error:
+                results.put((0, error))
+
+    def run(self, total: int, step: Callable[[int, int], int]) -> int:
+        """Calls `step(first, last)` for slices of `total`, one here and one in each thread; returns the sum."""
+        edges = [total * part // (self.count + 1) for part in range(self.count + 2)]
+        for number, jobs in enumerate(self._jobs):
+            first, last = edges[number + 1], edges[number + 2]
+            jobs.put(lambda first=first, last=last: step(first, last))
+        ended = step(0, edges[1])
+        error = None
+        for _ in self._jobs:
+            more, problem = self._results.get()
+            ended += more or 0
+            error = error or problem
+        if error is not None:
+            raise error
+        return ended
+
+    def close(self) -> None:
+        """Ends the threads."""
+        for jobs in self._jobs:
+            jobs.put(None)
+        self._jobs = []

@@ -1,0 +1,118 @@
+"""BtEnv: one environment, as `gymnasium.Env`: a batch of one on the kernels of the vector environment."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from bt_gym.core import batch
+from bt_gym.envs.batch import Batch
+from bt_gym.errors import ConfigError
+
+
+class BtEnv(gym.Env):
+    """One environment; equal to environment i of a `BtVectorEnv` that was seeded with the same number.
+
+    Args: as of `BtVectorEnv`, but for num_envs, autoreset_mode and threads.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 5}  # noqa: RUF012
+
+    def __init__(
+        self,
+        *,
+        task: str = "market_making",
+        data: Any = None,
+        execution: Any = None,
+        risk: Any = None,
+        decision: Any = None,
+        action: Any = None,
+        observation: Any = None,
+        reward: Any = None,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode is not None:
+            raise ConfigError(f"render_mode is {render_mode!r}: only None is there yet")
+        sections = {
+            "data": data,
+            "execution": execution,
+            "risk": risk,
+            "decision": decision,
+            "action": action,
+            "observation": observation,
+            "reward": reward,
+        }
+        self._batch = Batch(1, task, sections, batch.RESET_NEVER, max_episode_steps)
+        self.config = self._batch.config
+        self.render_mode = render_mode
+        self.action_space = self._batch.action_space
+        self.observation_space = self._batch.observation_space
+        self.feature_names = self._batch.features.names
+        self.feature_units = self._batch.features.units
+        self._sizes = self._batch.action_sizes.tolist()
+        self._observations = np.empty((1, len(self.feature_names)), np.float32)
+        self._finals = np.empty((0, len(self.feature_names)), np.float32)
+        self._action = np.empty((1, len(self._sizes)), np.int64)
+        self._reward = np.empty(1)
+        self._flags = np.empty((2, 1), bool)
+        self._is_ready = False
+        self._is_seeded = False
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode; `options` as of `BtVectorEnv.reset`, one value each.
+
+        Raises:
+            ConfigError: an option is wrong.
+        """
+        super().reset(seed=seed)
+        seeds = None
+        if seed is not None or not self._is_seeded:
+            seeds = np.array([self.np_random.integers(0, 2**62) if seed is None else seed % 2**62], np.int64)
+            self._is_seeded = True
+        self._batch.request(np.ones(1, bool), seeds, options or {})
+        batch.reset(self._batch.context, 0, 1, self._observations)
+        self._batch.forget_requests()
+        self._is_ready = True
+        return self._observations[0].copy(), _first(self._batch.reset_info(self._batch.envs))
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One decision: (observation, reward, terminated, truncated, info).
+
+        Raises:
+            ValueError: the action isn't in the space.
+            gymnasium.error.ResetNeeded: before `reset`, or when the episode is over.
+        """
+        if not self._is_ready:
+            raise gym.error.ResetNeeded("call reset before step, and when an episode is over")
+        codes = action.tolist() if isinstance(action, np.ndarray) else list(action)
+        if len(codes) != len(self._sizes) or not all(
+            type(code) is int and 0 <= code < size for code, size in zip(codes, self._sizes, strict=True)
+        ):
+            raise ValueError(f"action is {action!r}: must be {len(codes)} integers below {self._sizes}")
+        self._action[0] = codes
+        flags = self._flags
+        ended = batch.step(
+            self._batch.context, 0, 1, self._action, self._observations, self._reward, flags[0], flags[1], self._finals
+        )
+        info: dict[str, Any] = {}
+        terminated = truncated = False
+        if ended:
+            self._batch.check_capacity()
+            terminated, truncated = bool(flags[0, 0]), bool(flags[1, 0])
+            self._is_ready = False
+            info = _first(self._batch.end_info(self._batch.envs["episode"]))
+        return self._observations[0].copy(), float(self._reward[0]), terminated, truncated, info
+
+    def action_masks(self) -> np.ndarray:
+        """Which codes of an action do something now: (sum of the codes' numbers,) bool."""
+        masks = np.empty((1, sum(self._sizes)), bool)
+        batch.masks(self._batch.context, 0, 1, masks)
+        return masks[0]
+
+
+def _first(values: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The first of each array, as a plain Python value."""
+    return {key: some[0] if some.dtype == object else some[0].item() for key, some in values.items()}

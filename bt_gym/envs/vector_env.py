@@ -1,0 +1,305 @@
+"""BtVectorEnv: N environments in one call, as `gymnasium.vector.VectorEnv`."""
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from bt_gym.core import batch
+from bt_gym.envs.batch import Batch, Workers
+from bt_gym.errors import ConfigError
+
+_AUTORESETS = {
+    AutoresetMode.NEXT_STEP: batch.RESET_NEXT_STEP,
+    AutoresetMode.SAME_STEP: batch.RESET_SAME_STEP,
+    AutoresetMode.DISABLED: batch.RESET_NEVER,
+}
+SLICE = 128
+"""Environments that are worth a thread of their own."""
+
+
+class BtVectorEnv(VectorEnv):
+    """N environments on the same tapes; N, D, F as in `bt_gym.core.batch`.
+
+    Every array that it returns is new. An action out of bounds, or NaN, does nothing and is counted
+    (`invalid_actions`). An environment's course depends on its seed and actions alone: not on N, its index, its
+    neighbours or threads.
+
+    Args:
+        num_envs: N.
+        task: what the agent has to do; sets defaults.
+        data: section, or tapes, or files.
+        execution: section; a section is a dict, a model of `bt_gym.config.env`, or the path of a YAML file.
+        risk: section.
+        decision: section.
+        action: section.
+        observation: section.
+        reward: section.
+        max_episode_steps: truncates an episode after so many steps.
+        render_mode: None.
+        autoreset_mode: an `AutoresetMode`, or its value as text.
+        threads: that step the batch; the processors of this process if None.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 5, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        task: str = "market_making",
+        data: Any = None,
+        execution: Any = None,
+        risk: Any = None,
+        decision: Any = None,
+        action: Any = None,
+        observation: Any = None,
+        reward: Any = None,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        threads: int | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise ConfigError(f"num_envs is {num_envs}: must be 1 or more")
+        if render_mode is not None:
+            raise ConfigError(f"render_mode is {render_mode!r}: only None is there yet")
+        mode = AutoresetMode(autoreset_mode)
+        sections = {
+            "data": data,
+            "execution": execution,
+            "risk": risk,
+            "decision": decision,
+            "action": action,
+            "observation": observation,
+            "reward": reward,
+        }
+        self._batch = Batch(num_envs, task, sections, _AUTORESETS[mode], max_episode_steps)
+        self.config = self._batch.config
+        self.num_envs = num_envs
+        self.metadata = {**type(self).metadata, "autoreset_mode": mode}
+        self.render_mode = render_mode
+        self.single_action_space = self._batch.action_space
+        self.single_observation_space = self._batch.observation_space
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.feature_names = self._batch.features.names
+        self.feature_units = self._batch.features.units
+        self._mode = mode
+        self._done = np.zeros(num_envs, bool)
+        self._any_done = False
+        self._is_reset = False
+        self._is_seeded = False
+        self._shape = (num_envs, len(self.feature_names))
+        self._action_shape = (num_envs, len(self._batch.action_sizes))
+        self._finals = np.empty(self._shape if mode is AutoresetMode.SAME_STEP else (0, self._shape[1]), np.float32)
+        self._threads = len(os.sched_getaffinity(0)) if threads is None else threads
+        self._workers: Workers | None = None
+        self._process = os.getpid()
+
+    # --- Gymnasium
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins episodes.
+
+        Args:
+            seed: of environment 0, the others' are seed + index; or one for each; None goes on with their streams.
+            options: `reset_mask` (N,) bool: reset only these. `day` (YYYYMMDD), `instrument`, `start_ns`, `window_s`,
+                `start_index` (of ordered windows): one value, or (N,) of them; for this reset only. Never changed.
+
+        Raises:
+            TypeError, ValueError: `seed` or `reset_mask` has a wrong type or length.
+            ConfigError: another option is wrong.
+        """
+        options = options or {}
+        seeds = self._seeds(seed)
+        wanted = self._mask(options["reset_mask"]) if "reset_mask" in options else np.ones(self.num_envs, bool)
+        if not self._is_reset and not wanted.all():
+            raise gym.error.ResetNeeded("reset all environments before some of them")
+        self._batch.request(wanted, seeds, options)
+        observations = np.empty(self._shape, np.float32)
+        batch.reset(self._batch.context, 0, self.num_envs, observations)
+        self._batch.forget_requests()
+        self._is_reset = True
+        self._done = self._done & ~wanted
+        self._any_done = bool(self._done.any())
+        infos: dict[str, Any] = {}
+        self._put(infos, self._batch.reset_info(self._batch.envs[wanted]), wanted)
+        return observations, infos
+
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One decision of each environment: (observations, rewards, terminated, truncated, infos).
+
+        Raises:
+            ValueError, TypeError: the actions have a wrong shape or type.
+            gymnasium.error.ResetNeeded: before `reset`, or (DISABLED) while an episode is over.
+        """
+        if not self._is_reset:
+            raise gym.error.ResetNeeded("call reset before step")
+        n = self.num_envs
+        actions = self._integers(actions)
+        was_done = self._done if self._any_done else None
+        if was_done is not None and self._mode is AutoresetMode.DISABLED:
+            raise gym.error.ResetNeeded(
+                f"the episodes of environments {np.flatnonzero(was_done)[:5].tolist()} are over: reset them "
+                "(options={'reset_mask': ...})"
+            )
+        observations = np.empty(self._shape, np.float32)
+        rewards = np.empty(n)
+        terminated = np.empty(n, bool)
+        truncated = np.empty(n, bool)
+        context, finals = self._batch.context, self._finals
+        if self._threads > 1 and n >= 2 * SLICE:
+            ended = self._run(
+                lambda first, last: batch.step(
+                    context, first, last, actions, observations, rewards, terminated, truncated, finals
+                )
+            )
+        else:
+            ended = batch.step(context, 0, n, actions, observations, rewards, terminated, truncated, finals)
+        infos: dict[str, Any] = {}
+        if was_done is not None:  # NEXT_STEP has begun their next episodes
+            self._put(infos, self._batch.reset_info(self._batch.envs[was_done]), was_done)
+            self._any_done = False
+        if ended:
+            self._end(infos, terminated | truncated)
+        elif was_done is not None:
+            self._done = np.zeros(n, bool)
+        return observations, rewards, terminated, truncated, infos
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the threads."""
+        if self._workers is not None and self._process == os.getpid():
+            self._workers.close()
+        self._workers = None
+
+    # --- beside it
+
+    def action_masks(self) -> np.ndarray:
+        """Which codes of an action do something now: (N, sum of the codes' numbers) bool, bid, ask, then size."""
+        masks = np.empty((self.num_envs, int(self._batch.action_sizes.sum())), bool)
+        batch.masks(self._batch.context, 0, self.num_envs, masks)
+        return masks
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that the future depends on, as NumPy arrays: a snapshot for `set_state`."""
+        return {
+            "envs": self._batch.envs.view(np.uint8).copy(),
+            "done": self._done.copy(),
+            "is_reset": self._is_reset,
+            "is_seeded": self._is_seeded,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from a snapshot of `get_state` of an environment made alike.
+
+        Raises:
+            ValueError: it is of another N or another version.
+        """
+        envs = self._batch.envs.view(np.uint8)
+        if state["envs"].shape != envs.shape:
+            raise ValueError(f"state has {len(state['envs'])} bytes, this environment {len(envs)}: make it alike")
+        envs[:] = state["envs"]
+        self._done = state["done"].copy()
+        self._any_done = bool(self._done.any())
+        self._is_reset = state["is_reset"]
+        self._is_seeded = state["is_seeded"]
+
+    # --- parts
+
+    def _end(self, infos: dict[str, Any], done: np.ndarray) -> None:
+        """Adds what finished episodes leave behind."""
+        envs = self._batch.envs
+        self._batch.check_capacity()
+        if self._mode is not AutoresetMode.SAME_STEP:
+            self._put(infos, self._batch.end_info(envs["episode"][done]), done)
+            self._done = done
+            self._any_done = True
+            return
+        final_obs = np.full(self.num_envs, None, object)
+        for index in np.flatnonzero(done):
+            final_obs[index] = self._finals[index].copy()
+        final_info: dict[str, Any] = {}
+        self._put(final_info, self._batch.end_info(envs["ended"][done]), done)
+        infos |= {
+            "final_obs": final_obs,
+            "_final_obs": done.copy(),
+            "final_info": final_info,
+            "_final_info": done.copy(),
+        }
+        self._put(infos, self._batch.reset_info(envs[done]), done)
+
+    def _put(self, infos: dict[str, Any], values: dict[str, np.ndarray], where: np.ndarray) -> None:
+        """Spreads arrays (m,) over the N places of the mask `where`, each key with its own mask."""
+        for key, some in values.items():
+            every = (
+                np.full(self.num_envs, None, object) if some.dtype == object else np.zeros(self.num_envs, some.dtype)
+            )
+            every[where] = some
+            infos[key] = every
+            infos[f"_{key}"] = where.copy()
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> np.ndarray | None:
+        """(N,) seeds of the streams, -1 for those that go on."""
+        if seed is None or isinstance(seed, int | np.integer):
+            if seed is not None:
+                super().reset(seed=int(seed))
+                return int(seed) % 2**62 + np.arange(self.num_envs)
+            if self._is_seeded or self._is_reset:
+                return None
+            drawn = self.np_random.integers(0, 2**62, self.num_envs)
+            self._is_seeded = True
+            return drawn
+        if len(seed) != self.num_envs:
+            raise ValueError(f"seed has {len(seed)} values for {self.num_envs} environments: give one each")
+        fresh = None if self._is_reset or None not in seed else self.np_random.integers(0, 2**62, self.num_envs)
+        return np.array(
+            [
+                int(one) % 2**62 if one is not None else -1 if fresh is None else fresh[index]
+                for index, one in enumerate(seed)
+            ],
+            np.int64,
+        )
+
+    def _mask(self, mask: Any) -> np.ndarray:
+        if not isinstance(mask, np.ndarray):
+            raise TypeError(f"options['reset_mask'] is a {type(mask).__name__}: give a NumPy array")
+        if mask.dtype != np.bool_:
+            raise TypeError(f"options['reset_mask'] has dtype {mask.dtype}: give booleans")
+        if mask.shape != (self.num_envs,):
+            raise ValueError(f"options['reset_mask'] has shape {mask.shape}: must be ({self.num_envs},)")
+        if not mask.any():
+            raise ValueError("options['reset_mask'] has no True: name at least one environment")
+        return mask.copy()
+
+    def _integers(self, actions: Any) -> np.ndarray:
+        """Actions (N, D) int64; -1 for what isn't a whole number."""
+        actions = np.asarray(actions)
+        if actions.shape != self._action_shape:
+            raise ValueError(f"actions have shape {actions.shape}: must be {self._action_shape}")
+        if actions.dtype.kind in "iu":
+            return np.ascontiguousarray(actions, np.int64)
+        if actions.dtype.kind == "f":
+            whole = np.isfinite(actions) & (actions == np.floor(actions)) & (np.abs(actions) < 1e9)
+            return np.where(whole, actions, -1).astype(np.int64)
+        raise TypeError(f"actions have dtype {actions.dtype}: give integers")
+
+    def _run(self, step: Any) -> int:
+        """Steps the batch on all threads."""
+        if self._process != os.getpid():
+            warnings.warn("a vector environment in a forked process steps with one thread", stacklevel=3)
+            self._process = os.getpid()
+            self._workers = None
+            self._threads = 1
+        if self._threads == 1:
+            return step(0, self.num_envs)
+        if self._workers is None:
+            self._workers = Workers(min(self._threads, self.num_envs // SLICE) - 1)
+        return self._workers.run(self.num_envs, step)

@@ -1,0 +1,228 @@
+"""What an episode is: rewards, ends and statistics, the same fills as the Backtester, and nothing from the future."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from bt_gym import BacktestConfig, Backtester, OrderCancel, OrderRequest, OrderUpdate, Side, Strategy, StrategyOutput
+from bt_gym._jit import njit
+from bt_gym.core import actions as schemes
+from bt_gym.core import enums
+from bt_gym.core.positions import equity
+from bt_gym.strategy.base import NOTHING
+from bt_gym.strategy.events import EventKind
+from tests.envs.make import BRISK, SECOND, actions, session, single, tape_of, tapes, vector
+
+CLOCK = 200_000_000
+
+
+def play(env, acts, **reset):
+    """(observations, rewards, final info) of one episode of a single environment."""
+    observations = [env.reset(**reset)[0]]
+    rewards = []
+    for act in acts:
+        observation, reward, terminated, truncated, info = env.step(act)
+        observations.append(observation)
+        rewards.append(reward)
+        if terminated or truncated:
+            return np.array(observations), np.array(rewards), info | {"terminated": terminated}
+    return np.array(observations), np.array(rewards), {}
+
+
+@pytest.mark.parametrize("risk", [{}, {"max_loss": 60}, {"max_drawdown": 60}])
+def test_rewards__add_up_to_the_profit_told(risk):
+    """In ticks on one lot; one tick of SYNH6 is 12.50."""
+    env = single(window_s=20.0, risk=risk)
+    ended = set()
+    for seed in range(8):
+        _, rewards, info = play(env, actions(seed, 100, 1)[:, 0], seed=seed)
+        assert abs(rewards.sum() * 12.5 - info["pnl"]) < 0.005
+        assert info["trades"] > 0
+        ended.add(info["end_reason"])
+        if info["terminated"]:
+            assert info["pnl"] == info["pnl_liquidated"]
+            assert next(iter(risk)) == info["end_reason"]
+    assert ended == {"window", *risk}
+
+
+def test_doing_nothing__is_worth_exactly_nothing():
+    env = vector(8, window_s=2.0, reward={"inventory_penalty": 1.0, "dampening": 0.5})
+    env.reset(seed=1)
+    for _ in range(25):
+        _, rewards, _, _, infos = env.step(np.zeros((8, 2), int))
+        assert (rewards == 0).all()
+        for name in ("pnl", "pnl_liquidated", "fees", "messages"):
+            assert (infos.get(name, np.zeros(1)) == 0).all()
+
+
+def test_shaping__is_told_apart():
+    plain = single(window_s=20.0)
+    shaped = single(window_s=20.0, reward={"inventory_penalty": 0.25, "dampening": 0.3})
+    acts = actions(1, 100, 1)[:, 0]
+    observations, rewards, info = play(plain, acts, seed=1)
+    _, others, told = play(shaped, acts, seed=1)
+    assert told["shaping"] < 0
+    assert told["pnl"] == info["pnl"]
+    assert others.sum() == pytest.approx(rewards.sum() + told["shaping"])
+    held = observations[1:, plain.feature_names.index("inventory")] * 10
+    assert others[0] - rewards[0] == pytest.approx(-0.25 * held[0] ** 2 * 0.2)
+
+
+def test_end_of_the_data__truncates_and_a_closed_session_terminates():
+    env = single(window_s=5.0)
+    last = int(env._batch.markets.spans["close"][0])
+    options = {"start_ns": last - 2 * SECOND, "window_s": 5.0}
+    _, _, info = play(env, actions(1, 30, 1)[:, 0], seed=1, options=options)
+    assert (info["end_reason"], info["end_of_data"], info["terminated"]) == ("end_of_data", True, False)
+
+    tape = tapes()[0]
+    events = tape.events.copy()
+    events["flags"][len(events) // 2 :] ^= enums.PHASE_CONTINUOUS ^ enums.PHASE_HALT
+    closed = replace(tape, events=events, path=tape.path.with_name("closed.tape.arrow"))
+    env = single(data={"tapes": (closed,)}, window_s=5.0)
+    close = int(env._batch.markets.spans["close"][0])
+    _, rewards, info = play(
+        env, actions(2, 30, 1)[:, 0], seed=1, options={"start_ns": close - 3 * SECOND, "window_s": 5.0}
+    )
+    assert (info["end_reason"], info["terminated"]) == ("session_close", True)
+    assert abs(rewards.sum() * 12.5 - info["pnl"]) < 0.005
+    assert len(rewards) == 15
+
+
+def eager(seed, steps):
+    """Random actions that mostly join the best price."""
+    return np.random.default_rng(seed).choice([0, 1, 2, 3, 3, 3, 4], (steps, 2))
+
+
+@njit
+def _quote(quotes, accounts, events, number, schemes_, bid, ask, intents):
+    return schemes.quote(quotes[0], accounts[0], events[number], schemes_[0], bid, ask, 0, intents)
+
+
+@dataclass
+class Quoter(Strategy):
+    """Sends on its timer what the environment's scheme makes of given actions."""
+
+    start: int
+    acts: np.ndarray
+    events: np.ndarray
+    scheme: np.ndarray
+    subscriptions: EventKind = EventKind.OWN
+    timer_interval_ns: int | None = CLOCK
+    quotes: np.ndarray = field(default_factory=lambda: np.zeros(1, schemes.quotes_dtype))
+
+    def on_market_event(self, event, context):
+        return NOTHING
+
+    def on_timer(self, timestamp, context):
+        number = (timestamp - self.start) // CLOCK
+        if not 0 <= number < len(self.acts):
+            return NOTHING
+        intents = np.zeros(schemes.MAX_INTENTS, schemes.intent_dtype)
+        last = int(context._market["event"][0]) - 1
+        bid, ask = self.acts[number].tolist()
+        count = _quote(self.quotes, context._account, self.events, last, self.scheme, bid, ask, intents)
+        output = StrategyOutput()
+        for intent in intents[:count]:
+            price = context.market_state.price(intent["price"])
+            order_id, size, side = int(intent["order_id"]), int(intent["size"]), Side(int(intent["side"]))
+            if intent["kind"] == schemes.INTENT_CANCEL:
+                output.cancellations.append(OrderCancel(order_id, context.symbol))
+            elif intent["kind"] == schemes.INTENT_MODIFY:
+                output.updates.append(OrderUpdate(order_id, size, price))
+            else:
+                output.orders.append(OrderRequest.limit(side, size, price))
+        return output
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_env__and_backtester_write_the_same_fills(seed):
+    execution = {"latency_model": {"network_latency_us": 20_000, "compute_latency_us": 300}}  # long: many races
+    env = single(window_s=50.0, days=1, execution=execution)
+    spans = env._batch.markets.spans
+    start = (int(spans["first"][0]) // CLOCK + 2) * CLOCK
+    acts = eager(seed, 250)
+    env.reset(seed=1, options={"start_ns": start})
+    log = []
+    known = 0
+    for act in acts:
+        env.step(act)
+        row = env._batch.envs[0]
+        written = int(row["account"]["reports_written"])
+        log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
+        known = written
+    config = BacktestConfig.from_dict(
+        {
+            "backtest": {"risk_limits": {"max_position": 10}, "execution": execution},
+            "instruments": {"*": {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2}},
+        }
+    )
+    quoter = Quoter(start, acts, tapes()[0].events, env._batch.settings["scheme"])
+    backtester = Backtester(config, files=[tapes()[0].path]).add_strategy("policy", quoter)
+    backtester.run()
+    end = start + 50 * SECOND
+    account = backtester.accounts[0].metrics.account
+    theirs = account.fills[account.fills["ts_exchange"] <= end]
+    ours = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
+    assert len(ours) >= 100
+    assert ours.tobytes() == theirs.tobytes()
+    cancels = sum(row["exec_type"] == enums.EXEC_CANCEL_REJECTED for row in log)
+    assert cancels > 0, "no request was ever too late: the test shows less than it should"
+
+
+def cut(records, until, column, scramble, rng):
+    """The records without whole events later than `until` by `column`, or with these in disorder."""
+    last = records["flags"] & 128 != 0
+    group = np.r_[0, np.cumsum(last)[:-1]]
+    times = np.zeros(group[-1] + 1, np.int64)
+    np.maximum.at(times, group, records[column].astype(np.int64))
+    late = times[group] > until
+    if not scramble:
+        return records[~late]
+    changed = records.copy()
+    tail = np.flatnonzero(late)
+    changed["price"][tail] += rng.integers(-4, 5, len(tail)) * BRISK.tick_nanos
+    changed["size"][tail] = rng.integers(1, 50, len(tail))
+    return changed
+
+
+@pytest.mark.parametrize("scramble", [False, True])
+@pytest.mark.parametrize("policy", ["random", "nothing"])
+def test_outputs_up_to_t__depend_on_nothing_later(policy, scramble):
+    """A random policy on what the exchange did later, one that does nothing on what was received later."""
+    rng = np.random.default_rng(1)
+    records = session().records
+    env = single(window_s=45.0, days=1)
+    start = int(env._batch.markets.spans["first"][0]) + SECOND
+    options = {"start_ns": start}
+    acts = eager(3, 225) * (policy == "random")
+    observations, rewards, info = play(env, acts, seed=1, options=options)
+    assert policy == "nothing" or info["trades"] >= 100
+    for number in (40, 111, 170):
+        now = start + number * CLOCK
+        column = "ts_event" if policy == "random" else "ts_recv"
+        edited = tape_of(cut(records, now, column, scramble, rng), f"cut-{policy}-{scramble}-{number}")
+        other = single(window_s=45.0, data={"tapes": (edited,)})
+        seen, paid, ended = play(other, acts[:number], seed=1, options=options)
+        reach = len(paid) - bool(ended)  # where the tape ends, or is no market any more, the last step settles it all
+        assert reach >= number - 1
+        assert np.array_equal(seen[: reach + 1], observations[: reach + 1])
+        assert np.array_equal(paid[:reach], rewards[:reach])
+        if scramble:
+            after = play(other, acts, seed=1, options=options)[0]
+            assert np.any(after[-1] != observations[-1]), "the edit changed nothing"
+
+
+def test_final_profit__is_the_exchanges_truth():
+    env = single(window_s=10.0)
+    for seed in range(6):
+        _, _, info = play(env, actions(seed, 60, 1)[:, 0], seed=seed)
+        row = env._batch.envs[0]
+        tick_value = 12_500_000
+        assert info["pnl"] == equity(row["account"]["position"], row["market"]["mark2"], tick_value) / 1e6
+        assert info["pnl_liquidated"] <= info["pnl"]
+        fills = info["trades"]
+        assert info["volume"] == fills
+        assert 0 <= info["fill_ratio"] <= 1
+        assert info["fees"] == 2.0 * fills

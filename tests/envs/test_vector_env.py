@@ -1,0 +1,274 @@
+"""BtVectorEnv keeps Gymnasium's contract, and equals single environments, whatever its size, threads and neighbours."""
+
+import copy
+import os
+import threading
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+
+from bt_gym.errors import ConfigError
+from tests.envs.make import ID, SECOND, actions, assert_same, make_sync, sections, single, tapes, vector
+
+MODES = list(AutoresetMode)
+
+
+def run(env, acts, seed=3):
+    """Everything that a run returns, copied, with the resets that DISABLED needs."""
+    results = [env.reset(seed=seed)]
+    for act in acts:
+        results.append(env.step(act))
+        done = results[-1][2] | results[-1][3]
+        if env.metadata["autoreset_mode"] is AutoresetMode.DISABLED and done.any():
+            results.append(env.reset(options={"reset_mask": done}))
+    return copy.deepcopy(results)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_native_vector__equals_gymnasiums_vector_of_single_ones(mode):
+    acts = actions(1, 130, 3)
+    native = run(gym.make_vec(ID, 3, autoreset_mode=mode, **sections()), acts)
+    sync = run(make_sync(3, mode), acts)
+    assert sum((step[2] | step[3]).sum() for step in native if len(step) == 5) >= 12
+    assert_same(tuple(native), tuple(sync))
+
+
+def test_single_env__passes_gymnasiums_checker_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make(ID, **sections()).unwrapped)
+
+
+@pytest.mark.parametrize("more", [{}, {"decision": {"clock": "records", "count": 5}}, {"decision": {"on_fill": True}}])
+def test_env__does_not_depend_on_the_size_of_the_batch_its_place_or_its_neighbours(more):
+    seeds = [11, 5, 7, 5]
+    acts = actions(2, 60, 4)
+    acts[:, 3] = acts[:, 1]
+    every = run(vector(4, **more), acts, seeds)
+    alone = run(vector(1, **more), acts[:, 2:3], [7])
+    for step, other in zip(every, alone, strict=True):
+        assert_same(tuple(a[2:3] for a in step[:-1]), tuple(other[:-1]))
+        assert_same(tuple(a[1] for a in step[:-1]), tuple(a[3] for a in step[:-1]))
+    assert np.any(every[-1][0][0] != every[-1][0][1])
+
+
+def test_env__does_not_depend_on_threads():
+    acts = actions(3, 12, 256)
+    one, two = (vector(256, threads=count, window_s=1.0) for count in (1, 2))
+    assert_same(tuple(run(one, acts)), tuple(run(two, acts)))
+    two.close()
+    two.close()
+
+
+def test_two_vectors__step_at_once_in_two_threads():
+    acts = actions(4, 10, 256)
+    results = {}
+
+    def work(name):
+        env = vector(256, threads=2)
+        results[name] = run(env, acts)
+        env.close()
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in "ab"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert_same(tuple(results["a"]), tuple(results["b"]))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forked_child__steps_with_one_thread_and_says_so():
+    env = vector(256, threads=2)
+    env.reset(seed=1)
+    acts = actions(5, 2, 256)
+    env.step(acts[0])
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python 3.12 warns of forks beside threads
+        child = os.fork()
+    if child == 0:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            rewards = env.step(acts[1])[1]
+        os.write(write, rewards.tobytes() + bytes([len(caught)]))
+        os._exit(0)
+    os.waitpid(child, 0)
+    answer = os.read(read, 1 << 16)
+    assert np.array_equal(np.frombuffer(answer[:-1]), env.step(acts[1])[1])
+    assert answer[-1] == 1
+    env.close()
+
+
+def test_state__saved_and_restored_goes_on_as_if_never_stopped():
+    acts = actions(6, 90, 3)
+    env = vector(3)
+    env.reset(seed=9)
+    for act in acts[:33]:
+        env.step(act)
+    state = env.get_state()
+    went_on = [copy.deepcopy(env.step(act)) for act in acts[33:]]
+    other = vector(3)
+    other.reset(seed=1)
+    other.set_state(state)
+    assert_same(tuple(went_on), tuple(other.step(act) for act in acts[33:]))
+    with pytest.raises(ValueError, match="make it alike"):
+        vector(2).set_state(state)
+
+
+def test_arrays__are_new_each_time():
+    env = vector(3)
+    first = env.reset(seed=1)[0]
+    kept = first.copy()
+    results = [env.step(act) for act in actions(7, 3, 3)]
+    assert np.array_equal(first, kept)
+    arrays = [first, *(array for step in results for array in step[:4])]
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(arrays) for b in arrays[:i])
+
+
+def test_seeds__int_is_the_list_of_seed_plus_index():
+    one, other = vector(3), vector(3)
+    assert_same(one.reset(seed=4), other.reset(seed=[4, 5, 6]))
+    with pytest.raises(ValueError, match="seed has 2 values"):
+        one.reset(seed=[1, 2])
+    assert np.any(one.reset()[0] != other.reset(seed=4)[0])
+
+
+def test_reset_mask__resets_those_alone_and_stays_in_the_options():
+    env, twin = vector(3, autoreset_mode="Disabled"), vector(3, autoreset_mode="Disabled")
+    for one in (env, twin):
+        one.reset(seed=2)
+        one.step(actions(8, 1, 3)[0])
+    options = {"reset_mask": np.array([False, True, False]), "window_s": 3.0}
+    _, infos = env.reset(options=options)
+    assert options.keys() == {"reset_mask", "window_s"}
+    assert infos["_start_ns"].tolist() == [False, True, False]
+    acts = actions(9, 5, 3)
+    for act in acts:
+        ours, theirs = env.step(act), twin.step(act)
+        assert np.array_equal(ours[0][::2], theirs[0][::2])
+    assert np.any(ours[0][1] != theirs[0][1])
+    for wrong, error in (
+        ([True, False, False], TypeError),
+        (np.ones(3, int), TypeError),
+        (np.ones(2, bool), ValueError),
+        (np.zeros(3, bool), ValueError),
+    ):
+        with pytest.raises(error, match="reset_mask"):
+            env.reset(options={"reset_mask": wrong})
+
+
+def test_disabled__refuses_to_step_a_finished_episode():
+    env = vector(2, autoreset_mode="Disabled", window_s=0.2)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(np.zeros((2, 2), int))
+    env.reset(seed=1)
+    assert env.step(np.zeros((2, 2), int))[3].all()
+    with pytest.raises(gym.error.ResetNeeded, match="are over"):
+        env.step(np.zeros((2, 2), int))
+
+
+def test_options__pin_the_window_for_one_reset():
+    env = vector(2)
+    day = int(env._batch.markets.days[1])
+    spans = env._batch.markets.spans
+    start = int(spans["first"][1]) + 7 * SECOND
+    _, infos = env.reset(options={"day": day, "start_ns": [start, start + SECOND], "window_s": 2.0}, seed=1)
+    assert infos["start_ns"].tolist() == [start, start + SECOND]
+    assert infos["tape"].tolist() == [1, 1]
+    steps = [env.step(np.zeros((2, 2), int)) for _ in range(11)]
+    assert [step[3].tolist() for step in steps[8:]] == [[False, False], [True, True], [False, False]]
+    assert steps[10][4]["start_ns"].tolist() != [start, start + SECOND]
+    for wrong in (
+        {"day": 19990101},
+        {"start_ns": start - 60 * SECOND, "day": day},
+        {"window_s": 0},
+        {"instrument": "ZZZ"},
+        {"start_index": -1},
+        {"start": 1},
+        {"day": [1, 2, 3]},
+    ):
+        with pytest.raises(ConfigError, match="options"):
+            env.reset(options=wrong)
+
+
+def test_ordered__walks_through_all_windows_in_turn():
+    env = vector(2, data={"sampling": "ordered"}, window_s=20.0, decision={"interval_ms": 20_000})
+    count = env._batch.markets.window_count
+    assert count == 2 * 2  # two days of 60 s, the first moment taken by the auction
+    starts = [env.reset(seed=1, options={"start_index": np.array([0, 1])})[1]["start_ns"]]
+    for _ in range(count):
+        env.step(np.zeros((2, 2), int))
+        starts.append(env.step(np.zeros((2, 2), int))[4]["start_ns"])
+    walked = np.array(starts)
+    assert len(set(walked[:count, 0].tolist())) == count
+    assert np.array_equal(walked[1:, 0], walked[:-1, 1])
+    assert walked[count, 0] == walked[0, 0]
+
+
+def test_random_starts__are_uniform_over_all_tapes():
+    env = vector(400, window_s=5.0)
+    _, infos = env.reset(seed=0)
+    spans = env._batch.markets.spans
+    for number, span in enumerate(spans):
+        starts = infos["start_ns"][infos["tape"] == number]
+        assert 150 < len(starts) < 250
+        assert span["first"] <= starts.min()
+        assert starts.max() <= span["last"]
+        assert abs(np.mean((starts - span["first"]) / (span["last"] - span["first"])) - 0.5) < 0.08
+
+
+def test_actions_out_of_bounds__do_nothing_and_are_counted_and_touch_no_neighbour():
+    env, twin = vector(3, window_s=1.0), vector(3, window_s=1.0)
+    env.reset(seed=1)
+    twin.reset(seed=1)
+    acts = actions(10, 5, 3).astype(float)
+    wrong = acts.copy()
+    wrong[0, 1] = np.nan
+    wrong[1, 1, 0] = 8
+    wrong[2, 1, 1] = -1
+    wrong[3, 1, 1] = 0.5
+    acts[:4, 1] = 0
+    for act, other in zip(wrong, acts.astype(int), strict=True):
+        ours, theirs = env.step(act), twin.step(other)
+        assert np.array_equal(ours[0], theirs[0])
+    assert ours[4]["invalid_actions"].tolist() == [0, 4, 0]
+    for bad, error in ((np.zeros((3, 3), int), ValueError), (np.full((3, 2), "a"), TypeError)):
+        with pytest.raises(error):
+            env.step(bad)
+
+
+def test_single_env__refuses_what_is_not_in_its_space_and_steps_only_in_an_episode():
+    env = single(window_s=0.2)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step([0, 0])
+    env.reset(seed=1)
+    for wrong in ([0], [0, 8], [-1, 0], [np.nan, 0], [0.0, 1.0]):
+        with pytest.raises(ValueError, match="must be"):
+            env.step(wrong)
+    assert env.step(np.array([0, 0]))[3]
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step([0, 0])
+
+
+def test_masks__know_the_limit_and_the_spread():
+    env = single(risk={"max_position": 1}, action={"offsets": [-1, 0]})
+    env.reset(seed=1)
+    for code in (0, 1, 3):
+        assert env.action_masks()[[code, 4 + code]].all()
+    spread = float(np.expm1(env.reset(seed=1)[0][env.feature_names.index("spread")]))
+    assert env.action_masks()[2] == (spread > 1.5)
+    many = vector(3, risk={"max_position": 1}, action={"offsets": [-1, 0], "sizes": [1, 2]})
+    many.reset(seed=1)
+    assert many.action_masks().shape == (3, 4 + 4 + 2)
+
+
+def test_spec__is_plain_data():
+    env = gym.make_vec(ID, 2, data={"files": [str(tape.path) for tape in tapes()]}, decision={"interval_ms": 100})
+    assert gym.envs.registration.EnvSpec.from_json(env.spec.to_json()) is not None
+    assert env.spec.id == ID
+    env.close()
