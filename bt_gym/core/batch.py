@@ -32,7 +32,18 @@ from bt_gym.core.actions import (
     send,
 )
 from bt_gym.core.execution import book_fill, deliver, run
-from bt_gym.core.features import MAX_LAGS, STRIDE, SUMS, extract, follow, look, memory_dtype, received_by, restart
+from bt_gym.core.features import (
+    MAX_LAGS,
+    STRIDE,
+    SUMS,
+    extract,
+    follow,
+    look,
+    memory_dtype,
+    received_by,
+    restart,
+    sums_dtype,
+)
 from bt_gym.core.market import best_price, market_dtype, received_at, seek
 from bt_gym.core.matching import taken_at
 from bt_gym.core.orders import make_account_dtype, models_dtype, new_account, report_dtype
@@ -195,7 +206,7 @@ CONTEXT_SIZE = 14
 _records_at = array_at(record_dtype)
 _events_at = array_at(event_dtype)
 _blocks_at = array_at(block_dtype)
-_sums_at = array_at(np.dtype("<i4"))
+_sums_at = array_at(sums_dtype)
 _envs_at = array_at(env_dtype)
 _words_at = array_at(np.dtype("<i8"))
 _sources_at = array_at(source_dtype)
@@ -309,7 +320,7 @@ def _open(sources, source: int):
     """(records, events, blocks, rows of sums) of a tape."""
     place = sources[source]
     events = _events_at(place["events"], place["event_count"])
-    rows = _sums_at(place["sums"], (place["event_count"] // STRIDE + 1) * SUMS).reshape((-1, SUMS))
+    rows = _sums_at(place["sums"], place["event_count"] // STRIDE + 1)
     return (
         _records_at(place["records"], place["record_count"]),
         events,
@@ -358,14 +369,33 @@ def _reset_one(context, index: int, request) -> None:
     received = received_by(events, 0, events.shape[0], start, delay)
     seek(market, records, events, blocks, received - received % STRIDE)
     for column in range(SUMS):
-        memory["sums"][column] = rows[received // STRIDE, column]
+        memory["sums"][column] = rows[received // STRIDE]["sums"][column]
     follow(memory, market, records, events, blocks, rows, received)
-    restart(memory, events, received, start, settings["lags"], delay)
+    restart(memory)
     env["account"]["event"] = received
     env["mark2"] = market["mark2"]
 
 
 # --- step
+
+
+@njit
+def _first_with_source(events, first: int, wanted: int) -> int:
+    """First event from `first` on by which so many source records came: gallop, then bisect."""
+    total = events.shape[0]
+    step = 1
+    low = first
+    while low + step < total and np.int64(events[low + step]["source"]) < wanted:
+        low += step
+        step <<= 1
+    high = min(low + step, total)
+    while low < high:
+        middle = (low + high) >> 1
+        if np.int64(events[middle]["source"]) < wanted:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @njit
@@ -381,8 +411,7 @@ def _next_decision(env, events, settings) -> int:
         wanted = settings["clock_step"]
         if received > 0:
             wanted += np.int64(events[received - 1]["source"])
-        while number < events.shape[0] and np.int64(events[number]["source"]) < wanted:
-            number += 1
+        number = _first_with_source(events, received, wanted)
     else:
         left = settings["clock_step"]
         while number < events.shape[0]:

@@ -1,10 +1,10 @@
 """Features of the market as received and of an account as known: what a policy or a model looks at.
 
 Flows over a time are differences of running sums: what each event brings is added up once for a tape (`build_sums`, a
-row before every fourth event, kept beside the tape), so that a window of any length costs two look-ups and is warm at
+row before every eighth event, kept beside the tape), so that a window of any length costs two look-ups and is warm at
 once wherever a run begins. Between two rows the few events are added up on the ladder, by the same code.
 
-A window of `lag` holds the events received in the last `lag` ns and up to three before them, as rows lie every fourth
+A window of `lag` holds the events received in the last `lag` ns and up to seven before them, as rows lie every eighth
 event; one in which nothing was received is zero. Quantities without bounds are squashed, sign(x) log(1 + |x|), so that
 they need no scaling: a feature leaves [-10, 10] only beyond 22,025 lots, ticks or events, and is cut there.
 """
@@ -16,14 +16,14 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
-from bt_gym.core.market import best_price, mid2, move, received_at
+from bt_gym.core.market import best_price, mid2, move, receive_one, received_at
 from bt_gym.core.positions import unrealised
 from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT
 
 VERSION = 1
 """Of the sums' meaning: rows of another version are built anew."""
 
-STRIDE = 4
+STRIDE = 8
 """Events between two rows of sums."""
 
 DEEP_LEVELS = 5
@@ -42,12 +42,23 @@ SUM_CANCELS = 6  # that left one without a fill, in whole or in part
 SUM_TRADES = 7
 SUMS = 8
 
+sums_dtype = np.dtype(
+    [
+        ("ts", "<i8"),  # ns: when the event before the row was received, without extra latency
+        ("sums", "<i4", (SUMS,)),  # over all events before the row, modulo 2**32
+    ],
+    align=True,
+)
+"""40 bytes: row k stands before event k * STRIDE. The time is here too, so that a far edge is found by one array."""
+
 memory_dtype = np.dtype(
     [
-        ("edges", "<i8", (MAX_LAGS,)),  # events received by now - lag
+        ("edges", "<i8", (MAX_LAGS,)),  # rows at the windows' far edges
+        ("received", "<i8", (MAX_LAGS,)),  # events received by now - lag
         ("sums", "<i4", (SUMS,)),  # over all events received, modulo 2**32
         ("windows", "<i4", (MAX_LAGS, SUMS)),  # what they were at `look`
         ("levels", "<i4", (2, MAX_LEVELS, 2)),  # nonempty levels from the best on: tick, lots (0: none)
+        ("own", "<i8", (2,)),  # slots of the own quotes, -1 without one
     ],
     align=True,
 )
@@ -126,13 +137,16 @@ MARKET_FEATURES = (
     "imbalance_1",
     "imbalance_5",
     "microprice",
-    *(f"ofi_{lag}" for lag in ("100ms", "1s", "10s", "1m")),
-    *(f"deep_ofi_{lag}" for lag in ("1s", "10s")),
-    *(f"trade_flow_{lag}" for lag in ("100ms", "1s", "10s", "1m")),
-    *(f"returns_{lag}" for lag in ("100ms", "1s", "10s", "1m")),
-    *(f"volatility_{lag}" for lag in ("1s", "10s", "1m")),
-    *(f"{kind}_{lag}" for kind in ("events", "trades") for lag in ("100ms", "1s", "10s")),
-    *(f"{kind}_1s" for kind in ("adds", "cancels")),
+    *(f"ofi_{lag}" for lag in ("100ms", "1s", "10s")),
+    "deep_ofi_1s",
+    *(f"trade_flow_{lag}" for lag in ("1s", "10s", "1m")),
+    *(f"returns_{lag}" for lag in ("1s", "10s", "1m")),
+    *(f"volatility_{lag}" for lag in ("10s", "1m")),
+    "events_100ms",
+    "events_1s",
+    "trades_10s",
+    "adds_1s",
+    "cancels_1s",
     "time_sin",
     "time_cos",
 )
@@ -247,7 +261,9 @@ def add_up(memory, market, records, events, blocks, end: int) -> None:
             if ask >= old_ask:
                 top += _lots(market, blocks, enums.ASK, old_ask)
                 deep += _deep_lots(market, blocks, enums.ASK, old_ask)
-        move(market, records, events, blocks, number + 1)
+        first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
+        last = np.int64(events[number]["end"])
+        receive_one(market, records, blocks, number, first, last, after)
         if flows:
             if bid >= old_bid:
                 top += _lots(market, blocks, enums.BID, bid)
@@ -258,8 +274,7 @@ def add_up(memory, market, records, events, blocks, end: int) -> None:
             sums[SUM_OFI] = _wrap(sums[SUM_OFI] + top)
             sums[SUM_DEEP] = _wrap(sums[SUM_DEEP] + deep)
             sums[SUM_SQUARES] = _wrap(sums[SUM_SQUARES] + (after - before) * (after - before))
-        first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
-        for i in range(first, np.int64(events[number]["end"])):
+        for i in range(first, last):
             key = records[i]["key"]
             kind = key & KIND_MASK
             if kind == enums.RECORD_ADD:
@@ -275,14 +290,14 @@ def add_up(memory, market, records, events, blocks, end: int) -> None:
 
 @njit
 def build_sums(memories, markets, records, events, blocks, rows) -> None:
-    """Fills `rows` (E // STRIDE + 1, SUMS) int32: row k holds the sums over all events before number k * STRIDE.
-
-    `memories` and `markets` (1,) are new ones.
-    """
-    for row in range(rows.shape[0]):
-        add_up(memories[0], markets[0], records, events, blocks, row * STRIDE)
+    """Fills `rows` (E // STRIDE + 1,) of `sums_dtype`; `memories` and `markets` (1,) are new ones."""
+    for number in range(rows.shape[0]):
+        row = rows[number]
+        end = number * STRIDE
+        add_up(memories[0], markets[0], records, events, blocks, end)
+        row["ts"] = received_at(events[end - 1], 0) if end > 0 else enums.NO_TICK
         for column in range(SUMS):
-            rows[row, column] = memories[0]["sums"][column]
+            row["sums"][column] = memories[0]["sums"][column]
 
 
 @njit
@@ -291,8 +306,9 @@ def follow(memory, market, records, events, blocks, rows, end: int) -> None:
     edge = end - end % STRIDE
     if edge > market["event"]:
         move(market, records, events, blocks, edge)
+        row = rows[edge // STRIDE]
         for column in range(SUMS):
-            memory["sums"][column] = rows[edge // STRIDE, column]
+            memory["sums"][column] = row["sums"][column]
     add_up(memory, market, records, events, blocks, end)
 
 
@@ -315,26 +331,49 @@ def received_by(events, first: int, last: int, until: int, extra_delay: int) -> 
 
 
 @njit
-def restart(memory, events, received: int, now: int, lags, extra_delay: int) -> None:
-    """Finds the edges of all windows anew, for a market that has received so many events by `now` (ns)."""
+def _find_row(rows, first: int, last: int, until: int) -> int:
+    """Last row from `first` to `last` whose events were all received by `until` (ns): gallop, then bisect."""
+    step = 1
+    low = first
+    while low + step <= last and rows[low + step]["ts"] <= until:
+        low += step
+        step <<= 1
+    high = min(low + step, last + 1)
+    while high - low > 1:
+        middle = (low + high) >> 1
+        if rows[middle]["ts"] <= until:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit
+def restart(memory) -> None:
+    """Windows begin to be followed anew: `look` finds their far edges from the first row on."""
     for index in range(MAX_LAGS):
-        if lags[index] > 0:
-            memory["edges"][index] = received_by(events, 0, received, now - lags[index], extra_delay)
+        memory["edges"][index] = 0
 
 
 @njit
 def look(memory, market, events, rows, now: int, lags) -> None:
     """Brings windows and levels up to `now` (ns)."""
     received = market["event"]
+    delay = market["extra_delay"]
     for index in range(MAX_LAGS):
         if lags[index] == 0:
             break
-        edge = received_by(events, memory["edges"][index], received, now - lags[index], market["extra_delay"])
+        until = now - lags[index] - delay
+        edge = _find_row(rows, memory["edges"][index], received // STRIDE, until)
+        number = edge * STRIDE
+        while number < received and received_at(events[number], 0) <= until:
+            number += 1
         memory["edges"][index] = edge
-        row = edge // STRIDE
+        memory["received"][index] = number
+        row = rows[edge]
         for column in range(SUMS):
-            change = np.int64(memory["sums"][column]) - np.int64(rows[row, column])
-            memory["windows"][index, column] = _wrap(change) if edge < received else 0
+            change = np.int64(memory["sums"][column]) - np.int64(row["sums"][column])
+            memory["windows"][index, column] = _wrap(change) if number < received else 0
     for side in range(2):
         _find_levels(memory["levels"], market, events, side)
 
@@ -365,6 +404,32 @@ def _find_levels(levels, market, events, side: int) -> None:
 
 
 # --- values
+
+_LOG1P_HALVES = np.log1p(np.arange(1 << 11) / 2)  # of 0, 0.5, 1, ...: a look-up takes a tenth of the logarithm's time
+
+
+@njit
+def log1p_of_halves(halves: int) -> float:
+    """log(1 + halves / 2) of an integer from 0 on."""
+    return _LOG1P_HALVES[halves] if halves < _LOG1P_HALVES.shape[0] else math.log1p(halves / 2)
+
+
+@njit
+def log1p_of(count: int) -> float:
+    """log(1 + count)."""
+    return log1p_of_halves(2 * np.int64(count))
+
+
+@njit
+def squash_halves(halves: int) -> float:
+    """sign(x) log(1 + |x|) of x = halves / 2."""
+    return log1p_of_halves(halves) if halves >= 0 else -log1p_of_halves(-halves)
+
+
+@njit
+def squash_of(count: int) -> float:
+    """sign(x) log(1 + |x|) of an integer."""
+    return squash_halves(2 * np.int64(count))
 
 
 @njit
@@ -436,10 +501,10 @@ def _book_feature(memory, market, kind: int, level: int) -> float:
     if kind <= ASK_PRICE:
         side = 0 if kind == BID_PRICE else 1
         if levels[side, level - 1, 1] == 0:
-            return squash(128.0)
-        return squash((1 - 2 * side) * (mark2 - 2.0 * levels[side, level - 1, 0]) / 2)
+            return log1p_of(128)
+        return squash_halves((1 - 2 * side) * (mark2 - 2 * np.int64(levels[side, level - 1, 0])))
     if kind <= ASK_SIZE:
-        return math.log1p(levels[0 if kind == BID_SIZE else 1, level - 1, 1])
+        return log1p_of(levels[0 if kind == BID_SIZE else 1, level - 1, 1])
     has_both = levels[0, 0, 1] > 0 and levels[1, 0, 1] > 0
     if kind == IMBALANCE:
         bid, ask = np.int64(0), np.int64(0)
@@ -451,7 +516,7 @@ def _book_feature(memory, market, kind: int, level: int) -> float:
         return 0.0
     bid_tick, ask_tick = np.int64(levels[0, 0, 0]), np.int64(levels[1, 0, 0])
     if kind == SPREAD:
-        return squash(float(ask_tick - bid_tick))
+        return log1p_of(max(ask_tick - bid_tick, 0))
     bid_lots, ask_lots = np.int64(levels[0, 0, 1]), np.int64(levels[1, 0, 1])
     return squash((bid_tick * ask_lots + ask_tick * bid_lots) / (bid_lots + ask_lots) - mark2 / 2)
 
@@ -459,37 +524,37 @@ def _book_feature(memory, market, kind: int, level: int) -> float:
 @njit
 def _flow_feature(memory, market, events, kind: int, index: int) -> float:
     window = memory["windows"][index]
-    edge = memory["edges"][index]
     if kind == OFI:
-        return squash(float(window[SUM_OFI]))
+        return squash_of(window[SUM_OFI])
     if kind == DEEP_OFI:
-        return squash(float(window[SUM_DEEP]))
+        return squash_of(window[SUM_DEEP])
     if kind == TRADE_FLOW:
         return _share(float(window[SUM_BOUGHT]), float(window[SUM_SOLD]))
     if kind == RETURNS:
-        then = mid2(events[edge - 1]) if edge > 0 else enums.NO_TICK
+        number = memory["received"][index]
+        then = mid2(events[number - 1]) if number > 0 else enums.NO_TICK
         if then == enums.NO_TICK or market["mark2"] == enums.NO_TICK:
             return 0.0
-        return squash((market["mark2"] - then) / 2)
+        return squash_halves(np.int64(market["mark2"]) - then)
     if kind == VOLATILITY:
         return math.log1p(math.sqrt(float(window[SUM_SQUARES])) / 2)
     if kind == EVENTS:
-        return math.log1p(float(market["event"] - edge))
-    return math.log1p(float(window[SUM_ADDS if kind == ADDS else SUM_CANCELS if kind == CANCELS else SUM_TRADES]))
+        return log1p_of(market["event"] - memory["received"][index])
+    return log1p_of(window[SUM_ADDS if kind == ADDS else SUM_CANCELS if kind == CANCELS else SUM_TRADES])
 
 
 @njit
-def _own_feature(account, log, market, records, events, blocks, kind: int, side: int) -> float:
+def _own_feature(memory, account, log, market, records, events, blocks, kind: int, side: int) -> float:
     models = account["models"]
     if kind == INVENTORY:
         size = np.int64(account["known_position"]["size"])
-        return size / models["max_position"] if models["max_position"] > 0 else squash(float(size))
+        return size / models["max_position"] if models["max_position"] > 0 else squash_of(size)
     if kind == UNREALISED:
         if account["known_position"]["size"] == 0:
             return 0.0
         profit = unrealised(account["known_position"], market["mark2"], models["tick_value"])
         return squash(profit / models["tick_value"])
-    slot = own_quote(account, side)
+    slot = memory["own"][side]
     if slot < 0:
         return 0.0
     order = account["orders"][slot]
@@ -500,7 +565,7 @@ def _own_feature(account, log, market, records, events, blocks, kind: int, side:
     if kind == OWN_QUEUE:
         return queue_ahead(account, log, market, records, events, blocks, order)
     best = best_price(events[market["event"] - 1], side)
-    return 0.0 if best == enums.NO_TICK else squash(float((1 - 2 * side) * (best - np.int64(order["known_price"]))))
+    return 0.0 if best == enums.NO_TICK else squash_of((1 - 2 * side) * (best - np.int64(order["known_price"])))
 
 
 DAY_NS = 86_400_000_000_000
@@ -513,6 +578,8 @@ def extract(memory, account, log, market, records, events, blocks, codes, now: i
     Args:
         remaining: part of the episode that is left.
     """
+    for side in range(2):
+        memory["own"][side] = own_quote(account, side) if account["orders_live"] > 0 else -1
     for index in range(codes.shape[0]):
         kind = np.int64(codes[index, 0])
         argument = np.int64(codes[index, 1])
@@ -527,5 +594,5 @@ def extract(memory, account, log, market, records, events, blocks, codes, now: i
         elif kind == REMAINING:
             value = remaining
         else:
-            value = _own_feature(account, log, market, records, events, blocks, kind, argument)
+            value = _own_feature(memory, account, log, market, records, events, blocks, kind, argument)
         out[index] = min(max(value, -LIMIT), LIMIT)

@@ -172,6 +172,23 @@ def move(market, records, events, blocks, end: int) -> None:
 
 
 @njit
+def receive_one(market, records, blocks, number: int, first: int, last: int, mark: int) -> None:
+    """Receives event `number`, the next one, with records `first:last`, which leaves the mid `mark` (`mid2`)."""
+    block = market["block"] + 1
+    if number == 0 and block == 0:
+        market["base"] = blocks[0]["base"]
+    if block < blocks.shape[0] and blocks[block]["event"] <= number:
+        market["block"] = block
+        market["base"] = blocks[block]["base"]
+        market["ladder"][:] = blocks[block]["ladder"]
+    _apply(market, records, first, last)
+    market["event"] = number + 1
+    market["mark_is_stale"] = mark == enums.NO_TICK
+    if mark != enums.NO_TICK:
+        market["mark2"] = mark
+
+
+@njit
 def seek(market, records, events, blocks, end: int) -> None:
     """The market after all events before number `end`, from the nearest checkpoint on.
 

@@ -15,42 +15,42 @@ SUFFIX = f".sums-v{features.VERSION}.npy"
 
 
 def feature_sums(tape: Tape) -> np.ndarray:
-    """Rows of running sums, (E // features.STRIDE + 1, features.SUMS) int32, read-only.
+    """Rows of running sums, (E // features.STRIDE + 1,) of `features.sums_dtype`, read-only.
 
     They are built when they are first asked for, by one process while others wait; one file serves all. Where the
     tape's folder can't be written they are built in memory each time, with a warning.
     """
     path = tape.path.with_name(f"{tape.path.name.removesuffix('.tape.arrow')}_{tape.key[:12]}{SUFFIX}")
-    shape = (len(tape.events) // features.STRIDE + 1, features.SUMS)
-    rows = _open(path, shape)
+    count = len(tape.events) // features.STRIDE + 1
+    rows = _open(path, count)
     if rows is not None:
         return rows
     try:
         with open(path.with_name(f".{path.name}.lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if _open(path, shape) is None:
+            if _open(path, count) is None:
                 with replace_file(path) as file:
-                    np.save(file, _build(tape, shape))
+                    np.save(file, _build(tape, count))
     except OSError as error:
         warnings.warn(
             f"{path.parent}: can't keep feature sums beside the tape ({error.strerror}): they are built each time",
             stacklevel=2,
         )
-    rows = _open(path, shape)
-    return _build(tape, shape) if rows is None else rows
+    rows = _open(path, count)
+    return _build(tape, count) if rows is None else rows
 
 
-def _open(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+def _open(path: Path, count: int) -> np.ndarray | None:
     """The rows of a file; None when it isn't there whole."""
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return rows if rows.shape == shape and rows.dtype == np.int32 else None
+    return rows if rows.shape == (count,) and rows.dtype == features.sums_dtype else None
 
 
-def _build(tape: Tape, shape: tuple[int, int]) -> np.ndarray:
-    rows = np.zeros(shape, np.int32)
+def _build(tape: Tape, count: int) -> np.ndarray:
+    rows = np.zeros(count, features.sums_dtype)
     memory = np.zeros(1, features.memory_dtype)
     features.build_sums(memory, new_market(), tape.records, tape.events, tape.blocks, rows)
     rows.flags.writeable = False
