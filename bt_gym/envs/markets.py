@@ -1,6 +1,5 @@
 """The sessions that environments run on: tapes, their sums and models, and the times at which episodes may start."""
 
-import importlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from bt_gym.config.env import EnvConfig
 from bt_gym.core import enums
 from bt_gym.core.batch import new_envs, source_dtype, span_dtype
 from bt_gym.core.orders import new_models
+from bt_gym.data.dataset import DEFAULT, default_tapes
 from bt_gym.data.instruments import Instrument
 from bt_gym.data.sidecar import feature_sums
 from bt_gym.data.synthetic import PROFILES
@@ -126,8 +126,7 @@ def open_tapes(config: EnvConfig, data: Any = None) -> list[tuple[Tape, Instrume
         ConfigError, InstrumentError, DataError, TapeError: something is missing or wrong.
     """
     if data is None and not config.data.files:
-        dataset = importlib.import_module("bt_gym.data.dataset")
-        return [(tape, dataset.DEFAULT.instrument) for tape in dataset.default_tapes(config.data.split)]
+        return [(tape, DEFAULT.instrument) for tape in default_tapes(config.data.split)]
     tapes = [data] if isinstance(data, Tape) else list(data or ())
     for file in config.data.files:
         tapes.append(Tape.open(file) if file.name.endswith(SUFFIX) else Tape.open(_compile(file, config)))

@@ -26,12 +26,12 @@ def _follow(memories, markets, records, events, blocks, rows, end):
 
 
 @njit
-def _begin(memories, markets, records, events, blocks, rows, lags, end, now):
+def _begin(memories, markets, records, events, blocks, rows, end):
     seek(markets[0], records, events, blocks, end - end % STRIDE)
     for column in range(SUMS):
-        memories[0]["sums"][column] = rows[end // STRIDE, column]
+        memories[0]["sums"][column] = rows[end // STRIDE]["sums"][column]
     features.follow(memories[0], markets[0], records, events, blocks, rows, end)
-    features.restart(memories[0], events, end, now, lags, 0)
+    features.restart(memories[0])
 
 
 @njit
@@ -50,7 +50,7 @@ class Watch:
         self.market = new_market()
         self.account = new_account(new_models(max_position=10))
         self.log = np.zeros(8, report_dtype)
-        self.rows = np.zeros((len(tape.events) // STRIDE + 1, SUMS), np.int32)
+        self.rows = np.zeros(len(tape.events) // STRIDE + 1, features.sums_dtype)
         features.build_sums(
             np.zeros(1, features.memory_dtype), new_market(), tape.records, tape.events, tape.blocks, self.rows
         )
@@ -59,9 +59,9 @@ class Watch:
         tape = self.tape
         _follow(self.memory, self.market, tape.records, tape.events, tape.blocks, self.rows, end)
 
-    def begin(self, end, now):
+    def begin(self, end):
         tape, rows = self.tape, self.rows
-        _begin(self.memory, self.market, tape.records, tape.events, tape.blocks, rows, self.set.lags, end, now)
+        _begin(self.memory, self.market, tape.records, tape.events, tape.blocks, rows, end)
 
     def values(self, now):
         out = np.zeros(len(self.set.names), np.float32)
@@ -94,7 +94,7 @@ def test_sums__are_the_slow_twins(steps, data):
     assume((tape.events["ask"] - tape.events["bid"].astype(np.int64))[both].max(initial=0) < 250)
     expected = sums_of(books(records), tape.records, tape.events)
     watch = Watch(tape, ())
-    assert np.array_equal(watch.rows, expected[::STRIDE])
+    assert np.array_equal(watch.rows["sums"], expected[::STRIDE])
     ends = sorted(data.draw(st.lists(st.integers(0, len(tape.events)), max_size=12), label="receive until"))
     for end in ends:
         watch.follow(end)
@@ -146,14 +146,14 @@ def test_features__are_equal_wherever_a_run_begins():
         now = int(received[end - 1])
         whole.follow(end)
         fresh = Watch(tape, names)
-        fresh.begin(end, now)
+        fresh.begin(end)
         assert fresh.values(now) == whole.values(now)
         assert np.array_equal(fresh.market["ladder"], whole.market["ladder"])
         assert fresh.market["mark2"] == whole.market["mark2"]
 
 
 def test_windows__count_what_was_received_in_them():
-    """A window begins at the last fourth event before it; one without events is zero."""
+    """A window begins at the last eighth event before it; one without events is zero."""
     tape = a_session()
     watch = Watch(tape, ("events_1ms", "adds_1ms", "trades_1ms", "events_1h", "trades_1h"))
     end = len(tape.events)
@@ -212,6 +212,6 @@ def test_sums__run_over_without_a_wrong_difference():
     watch.follow(len(tape.events))
     now = int(tape.events["ts_event"][-1]) + 10**6
     before = watch.values(now)
-    for sums in (watch.rows, watch.memory["sums"]):
+    for sums in (watch.rows["sums"], watch.memory["sums"]):
         sums += np.int32(2**31 - 3)
     assert watch.values(now) == before

@@ -12,6 +12,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from bt_gym.errors import ConfigError
+from bt_gym.testing import check_vector_env
 from tests.envs.make import ID, SECOND, actions, assert_same, make_sync, sections, single, tapes, vector
 
 MODES = list(AutoresetMode)
@@ -41,6 +42,22 @@ def test_single_env__passes_gymnasiums_checker_without_a_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_env(gym.make(ID, **sections()).unwrapped)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_vector__passes_the_checker(mode):
+    check_vector_env(lambda: gym.make_vec(ID, 3, autoreset_mode=mode, **sections(2.0)))
+
+
+def test_features__all_vary_and_stay_inside_their_bounds():
+    env = vector(64, window_s=3.0)
+    seen = [env.reset(seed=1)[0]] + [env.step(act)[0] for act in actions(12, 60, 64)]
+    every = np.concatenate(seen)
+    constant = [name for name, values in zip(env.feature_names, every.T, strict=True) if np.ptp(values) == 0]
+    assert constant == []
+    assert len(env.feature_units) == len(env.feature_names) == every.shape[1]
+    assert np.isfinite(every).all()
+    assert (np.abs(every) == 10).mean(axis=0).max() <= 0.001
 
 
 @pytest.mark.parametrize("more", [{}, {"decision": {"clock": "records", "count": 5}}, {"decision": {"on_fill": True}}])
