@@ -119,8 +119,8 @@ def _remember(footprint) -> None:
     pushes, count = footprint["pushes"], footprint["count"]
     if count == pushes.shape[0]:
         if count > 1:
-            pushes[1]["lots"] += pushes[0]["lots"]
-        for i in range(1, count):
+            pushes[0]["lots"] += pushes[1]["lots"]
+        for i in range(2, count):
             pushes[i - 1]["ts"] = pushes[i]["ts"]
             pushes[i - 1]["lots"] = pushes[i]["lots"]
         count -= 1

@@ -162,7 +162,7 @@ def time_requests(account, events) -> None:
             more += latency
             request["refused"] = refused and request["slot"] >= 0  # the kill switch gets through
         elif model["model"] >= enums.LATENCY_LOAD:
-            more += _of_tape(model, model["entry"], events, ts)
+            more += _of_tape(model, model["entry"], events, request["ts_sent"])
         else:
             more += _drawn(model, model["entry"], 0, models["seed"], models["account"], random.ENTRY, number)
         arrival = max(ts + max(more, 0), account["last_timed"])

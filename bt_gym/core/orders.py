@@ -212,10 +212,9 @@ NO_REACH = np.iinfo(np.int32).min
 
 def account_dtype_for(models: np.ndarray) -> np.dtype:
     """The account of a backtest with these models: `account_dtype` unless they need more room."""
-    has_propagator = (models["impact"]["model"] == enums.IMPACT_PROPAGATOR).any()
-    if not has_propagator and models.dtype == models_dtype:
+    if models.dtype == models_dtype:
         return account_dtype
-    return make_account_dtype(models=models.dtype, max_pushes=MAX_PUSHES if has_propagator else 1)
+    return make_account_dtype(models=models.dtype, max_pushes=MAX_PUSHES)
 
 
 def new_account(models: np.ndarray, dtype: np.dtype | None = None, count: int = 1) -> np.ndarray:
@@ -236,11 +235,13 @@ def new_account(models: np.ndarray, dtype: np.dtype | None = None, count: int = 
 def new_models(**values: Any) -> np.ndarray:
     """Models and limits, shape (1,): no latency, no fees, no limits, exact queue unless given. See `models_dtype`.
 
-    Values of a nested record are a dict; `latency={"rows": ...}` of shape (n, up to 5) makes the record as long as it
-    needs, a power of two.
+    Values of a nested record are a dict. Rows of latencies, `latency={"rows": ...}` of shape (n, up to 5), and the
+    propagator get a record with room for them: kernels compile once more for it.
     """
     rows = len(values.get("latency", {}).get("rows", ()))
-    models = np.zeros(1, models_dtype if rows < 2 else make_models_dtype(1 << (rows - 1).bit_length()))
+    has_propagator = values.get("impact", {}).get("model") == enums.IMPACT_PROPAGATOR
+    needs_room = rows > 1 or has_propagator
+    models = np.zeros(1, make_models_dtype(max(1024, 1 << rows.bit_length())) if needs_room else models_dtype)
     models["protection"] = 20
     models["fill_on_cross"] = 1
     models["tick_value"] = 1_000_000
