@@ -95,7 +95,9 @@ class Backtester:
         desks: list[BaseDesk | JittedDesk] = []
         for name, strategy in strategies.items():
             market = MarketReplayEngine(lanes, extra_delay=feed)  # each strategy has its own copy, as received
-            accounts = [self._account(name, strategy, lane, len(self.accounts) + i) for i, lane in enumerate(market.lanes)]
+            accounts = [
+                self._account(name, strategy, lane, len(self.accounts) + i) for i, lane in enumerate(market.lanes)
+            ]
             self.accounts += accounts
             desks += open_desks(strategy, market, accounts, latency.response_latency_ns)
         Runner(replay, desks, self.progress).run()

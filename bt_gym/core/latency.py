@@ -22,6 +22,9 @@ ANSWERED, ANSWER = 3, 4
 MAX_LATENCY = 3_600_000_000_000
 """ns: a latency drawn is at most an hour."""
 
+FEW_ROWS = 4
+"""Rows of data that every account has room for: a coarse sample."""
+
 leg_dtype = np.dtype(
     [
         ("minimum", "<i8"),  # ns
@@ -33,7 +36,7 @@ leg_dtype = np.dtype(
 """Parameters of one way."""
 
 
-def make_latency_dtype(rows: int = 1) -> np.dtype:
+def make_latency_dtype(rows: int = FEW_ROWS) -> np.dtype:
     """The record of a latency model with room for so many rows of data."""
     return np.dtype(
         [

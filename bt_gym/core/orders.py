@@ -10,7 +10,7 @@ import numpy as np
 
 from bt_gym.core import enums
 from bt_gym.core.impact import impact_dtype, make_footprint_dtype
-from bt_gym.core.latency import make_latency_dtype
+from bt_gym.core.latency import FEW_ROWS, make_latency_dtype
 from bt_gym.core.positions import position_dtype
 from bt_gym.core.queue_models import fills_dtype, queue_dtype
 
@@ -128,13 +128,13 @@ _MODELS = [
 ]
 
 
-def make_models_dtype(latency_rows: int = 1) -> np.dtype:
+def make_models_dtype(latency_rows: int = FEW_ROWS) -> np.dtype:
     """The record of models and limits, with room for so many rows of latency data."""
     return np.dtype([*_MODELS, ("latency", make_latency_dtype(latency_rows))], align=True)
 
 
 models_dtype = make_models_dtype()
-"""Without latency data."""
+"""With room for a few rows of latency data."""
 
 
 def make_account_dtype(
@@ -235,12 +235,12 @@ def new_account(models: np.ndarray, dtype: np.dtype | None = None, count: int = 
 def new_models(**values: Any) -> np.ndarray:
     """Models and limits, shape (1,): no latency, no fees, no limits, exact queue unless given. See `models_dtype`.
 
-    Values of a nested record are a dict. Rows of latencies, `latency={"rows": ...}` of shape (n, up to 5), and the
-    propagator get a record with room for them: kernels compile once more for it.
+    Values of a nested record are a dict. More than a few rows of latencies, `latency={"rows": ...}` of shape (n, up to
+    5), and the propagator get a record with room for them: kernels compile once more for it.
     """
     rows = len(values.get("latency", {}).get("rows", ()))
     has_propagator = values.get("impact", {}).get("model") == enums.IMPACT_PROPAGATOR
-    needs_room = rows > 1 or has_propagator
+    needs_room = rows > FEW_ROWS or has_propagator
     models = np.zeros(1, make_models_dtype(max(1024, 1 << rows.bit_length())) if needs_room else models_dtype)
     models["protection"] = 20
     models["fill_on_cross"] = 1
