@@ -79,24 +79,27 @@ class Comparison:
 
     def table(self) -> Table:
         """One row per run, latency by latency."""
-        told = [f"profit changes its sign between the bounds at latency {latency}" for latency in self.flagged]
-        caption = "\n".join(told) or "profit has the same sign under all bounds"
-        table = Table(title=f"{self.strategy} on {self.symbol}", caption=caption, box=SIMPLE_HEAD, title_justify="left")
-        table.caption_justify = "left"
+        told = [f"profit changes its sign between the bounds at latency: {latency}" for latency in self.flagged]
+        told = told or ["profit has the same sign under all bounds"]
+        told += dict.fromkeys(f"can't run: {row.problem}" for row in self.rows if row.problem)
+        caption = "\n".join(told)
+        table = Table(title=f"{self.strategy} on {self.symbol}", caption=caption, box=SIMPLE_HEAD, min_width=96)
+        table.title_justify = table.caption_justify = "left"
         for name in ("latency", "fill model"):
             table.add_column(name, no_wrap=True)
-        for name in ("pnl", "fees", "fills", "lots", "maker", "markout 1s", "10s"):
-            table.add_column(name, justify="right")
-        latency = self.rows[0].latency if self.rows else ""
+        for name in ("pnl", "fees", "fills", "lots", "maker", "1s markout", "10s"):
+            table.add_column(name, justify="right", no_wrap=True)
+        latency = ""
         for row in self.rows:
-            if row.latency != latency:
+            label = row.latency if row.latency != latency else ""
+            if label and latency:
                 table.add_section()
-                latency = row.latency
+            latency = row.latency
             if row.problem:
-                table.add_row(row.latency, row.fill_model, row.problem)
+                table.add_row(label, row.fill_model, "can't run")
                 continue
             table.add_row(
-                row.latency,
+                label,
                 row.fill_model,
                 f"{row.pnl:,.2f}",
                 f"{row.fees:,.2f}",

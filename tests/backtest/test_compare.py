@@ -62,7 +62,7 @@ def test_comparison__flags_a_profit_that_changes_its_sign_between_the_bounds():
     assert set(list(FILL_MODELS)[:3]) == set(BOUNDS)
     assert json.loads(json.dumps(result.to_dict()))["flagged"] == ["0 us"]
     told = result.table().caption
-    assert told == "profit changes its sign between the bounds at latency 0 us"
+    assert told == "profit changes its sign between the bounds at latency: 0 us"
 
 
 def test_compare_fills__names_what_can_not_run(session_file: Path, monkeypatch: pytest.MonkeyPatch):
@@ -83,6 +83,7 @@ def test_compare_fills__names_what_can_not_run(session_file: Path, monkeypatch: 
     assert problems == {"fifo", "pro_rata", "cme", "probabilistic, exact"}
     assert all("needs order by order data" in row.problem for row in result.rows if row.problem)
     assert result.table().row_count == len(FILL_MODELS)
+    assert "can't run: pro_rata needs order by order data" in result.table().caption
 
 
 def test_compare_fills__refuses_what_can_not_run_at_all(session_file: Path):
