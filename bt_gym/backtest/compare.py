@@ -32,7 +32,7 @@ FILL_MODELS: dict[str, Mapping[str, Any]] = {
     "pro_rata": {"type": "pro_rata"},
     "cme": {"type": "cme", "algorithm": "K"},
     "probabilistic": {"type": "probabilistic"},
-    "probabilistic, exact": {"type": "probabilistic", "queue_position_model": "exact"},
+    "probabilistic exact": {"type": "probabilistic", "queue_position_model": "exact"},
 }
 """Settings of each model compared; the configuration's own model replaces the one of its type."""
 
@@ -41,7 +41,7 @@ FILL_MODELS: dict[str, Mapping[str, Any]] = {
 class Row:
     """One run."""
 
-    latency: str  # network latency one way in us, or "as configured"
+    latency: str  # network latency one way in us, or "configured"
     fill_model: str
     pnl: float | None = None  # currency, after fees
     fees: float | None = None  # currency
@@ -83,11 +83,11 @@ class Comparison:
         told = told or ["profit has the same sign under all bounds"]
         told += dict.fromkeys(f"can't run: {row.problem}" for row in self.rows if row.problem)
         caption = "\n".join(told)
-        table = Table(title=f"{self.strategy} on {self.symbol}", caption=caption, box=SIMPLE_HEAD, min_width=96)
+        table = Table(title=f"{self.strategy} on {self.symbol}", caption=caption, box=SIMPLE_HEAD, padding=(0, 1))
         table.title_justify = table.caption_justify = "left"
         for name in ("latency", "fill model"):
             table.add_column(name, no_wrap=True)
-        for name in ("pnl", "fees", "fills", "lots", "maker", "1s markout", "10s"):
+        for name in ("pnl", "fills", "maker", "markout 1s", "10s"):
             table.add_column(name, justify="right", no_wrap=True)
         latency = ""
         for row in self.rows:
@@ -102,9 +102,7 @@ class Comparison:
                 label,
                 row.fill_model,
                 f"{row.pnl:,.2f}",
-                f"{row.fees:,.2f}",
                 f"{row.fills:,}",
-                f"{row.contracts:,}",
                 _text(row.maker_share, ".0%"),
                 _text(row.markout_maker_1s, ",.2f"),
                 _text(row.markout_maker_10s, ",.2f"),
@@ -134,7 +132,7 @@ def compare_fills(
     """
     own = config.backtest.execution.fill_model
     models = {
-        name: own.model_dump(exclude_unset=True) if settings["type"] == own.type and "," not in name else settings
+        name: own.model_dump(exclude_unset=True) if settings["type"] == own.type and " " not in name else settings
         for name, settings in FILL_MODELS.items()
     }
     runs = [(latency, name) for latency in (None, *latencies_us) for name in models]
@@ -145,7 +143,7 @@ def compare_fills(
         overrides: dict[str, Any] = {"backtest.execution.fill_model": models[name]}
         if latency is not None:
             overrides["backtest.execution.latency_model"] = {"type": "fixed", "network_latency_us": latency}
-        label = "as configured" if latency is None else f"{latency:g} us"
+        label = "configured" if latency is None else f"{latency:g} us"
         backtester = Backtester(with_overrides(config, overrides), **options)
         if strategy is not None:
             backtester.add_strategy("strategy", strategy())

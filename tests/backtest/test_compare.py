@@ -38,9 +38,9 @@ def test_compare_fills__bounds_enclose_the_exact_queue(session_file: Path):
         settings(), strategy=BuyAtTheBid, latencies_us=(0,), progress=lambda *at: done.append(at), **options
     )
     assert [row.fill_model for row in result.rows] == [*FILL_MODELS, *FILL_MODELS]
-    assert [row.latency for row in result.rows][:: len(FILL_MODELS)] == ["as configured", "0 us"]
+    assert [row.latency for row in result.rows][:: len(FILL_MODELS)] == ["configured", "0 us"]
     assert done[-1] == (len(result.rows), len(result.rows))
-    for latency in ("as configured", "0 us"):
+    for latency in ("configured", "0 us"):
         lots = {row.fill_model: row.contracts for row in result.rows if row.latency == latency}
         assert lots["never_at_touch"] <= lots["fifo"] <= lots["front_of_queue"]
         assert lots["never_at_touch"] < lots["front_of_queue"]
@@ -80,7 +80,7 @@ def test_compare_fills__names_what_can_not_run(session_file: Path, monkeypatch: 
     options = {"files": [session_file], "tape_folder": session_file.parent / "tapes"}
     result = compare_fills(settings(), strategy=BuyAtTheBid, latencies_us=(), **options)
     problems = {row.fill_model for row in result.rows if row.problem}
-    assert problems == {"fifo", "pro_rata", "cme", "probabilistic, exact"}
+    assert problems == {"fifo", "pro_rata", "cme", "probabilistic exact"}
     assert all("needs order by order data" in row.problem for row in result.rows if row.problem)
     assert result.table().row_count == len(FILL_MODELS)
     assert "can't run: pro_rata needs order by order data" in result.table().caption
