@@ -83,7 +83,7 @@ class Comparison:
         told = told or ["profit has the same sign under all bounds"]
         told += dict.fromkeys(f"can't run: {row.problem}" for row in self.rows if row.problem)
         caption = "\n".join(told)
-        table = Table(title=f"{self.strategy} on {self.symbol}", caption=caption, box=SIMPLE_HEAD, padding=(0, 1))
+        table = Table(title=f"{self.strategy} on {self.symbol}", caption=caption, box=SIMPLE_HEAD, padding=0)
         table.title_justify = table.caption_justify = "left"
         for name in ("latency", "fill model"):
             table.add_column(name, no_wrap=True)
