@@ -9,6 +9,7 @@ from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -222,13 +223,14 @@ def _quantiles(sample: tuple[Decimal, ...], count: int) -> np.ndarray:
 def _read_rows(file: Path, _changed: int) -> np.ndarray:
     """(n, 3) int64 of a file of recorded latencies."""
     try:
-        if file.suffix == ".npy":
+        if file.suffix in (".npy", ".npz"):
             rows = np.load(file, allow_pickle=False)
+            rows = rows["data"] if file.suffix == ".npz" else rows  # hftbacktest's own key
             if rows.dtype.names:
                 rows = np.stack([rows[name] for name in ("req_ts", "exch_ts", "resp_ts")], axis=1)
         else:
             rows = np.loadtxt(file, dtype=np.int64, delimiter=",", skiprows=1, ndmin=2, usecols=(0, 1, 2))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, KeyError, BadZipFile) as error:
         raise ConfigError(f"{file}: not rows of req_ts,exch_ts,resp_ts in ns: {error}") from None
     if rows.ndim != 2 or rows.shape[1] < 3 or not len(rows) or not np.issubdtype(rows.dtype, np.integer):
         raise ConfigError(

@@ -126,7 +126,7 @@ def test_empirical__samples_of_two_lengths():
     assert record["rows"][:3, :2].tolist() == [[10_000, 4_000], [20_000, 6_000], [30_000, 8_000]]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "npy", "fields.npy"])
+@pytest.mark.parametrize("suffix", ["csv", "npy", "fields.npy", "npz"])
 def test_interpolated__reads_a_file(suffix, tmp_path):
     rows = np.array([[100, 110, 120], [200, 0, 260], [300, 305, 309]])
     file = tmp_path / f"rows.{suffix}"
@@ -135,7 +135,8 @@ def test_interpolated__reads_a_file(suffix, tmp_path):
     elif suffix == "npy":
         np.save(file, rows)
     else:
-        np.save(file, np.rec.fromrecords(rows.tolist(), names="req_ts,exch_ts,resp_ts"))
+        fields = np.rec.fromrecords(rows.tolist(), names="req_ts,exch_ts,resp_ts")
+        np.savez(file, data=fields) if suffix == "npz" else np.save(file, fields)
     record = models(latency_model={"type": "interpolated", "file": str(file)})["latency"]
     assert (record["model"], record["count"], record["answered"]) == (enums.LATENCY_INTERPOLATED, 3, 2)
     assert record["rows"][:3, :3].tolist() == rows.tolist()

@@ -15,7 +15,7 @@ from tests.reference.scenario import rows
 from tests.reference.sessions import LIMIT, TRADING, UNUSUAL, Pair, plain, scripts, sessions, walk
 from tests.reference.streams import TICK
 
-SESSIONS = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=25)
+SESSIONS = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 MIN_ONE = {"pro_rata_min": 1, "top_min": 0, "top_max": 0, "lmm_percent": 0, "fifo_percent": 0} | {
     "threshold": 0,
     "levelling": 0,

@@ -15,7 +15,7 @@ from tests.reference.scenario import Order, Scenario, engine, rows
 from tests.reference.sessions import LIMIT, TRADING, Pair, scripts, sessions, walk
 
 US = 1_000
-SESSIONS = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=25)
+SESSIONS = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=40)
 LOGNORMAL = {
     "model": enums.LATENCY_LOGNORMAL,
     "entry": {"minimum": 5 * US, "scale": 20.0 * US, "sigma": 0.5},
