@@ -106,7 +106,7 @@ class InterpolatedLatencyConfig(_Latency):
     type: Literal["interpolated"]
     """Latencies as they were at the time."""
     file: File
-    """CSV, .npy or hftbacktest's .npz file with the columns req_ts, exch_ts, resp_ts in ns UTC, one request a row in the
+    """CSV, .npy or hftbacktest's .npz file: columns req_ts, exch_ts, resp_ts in ns UTC, one request a row in the
     order of time; an exch_ts of 0 or less is a request that the gateway refused."""
 
 
