@@ -137,13 +137,48 @@ def backtest(
     quiet: Quiet = False,
 ) -> None:
     """Run a strategy over recorded sessions; prints the report and names the files written."""
-    if strategy is None:
-        loaded = BacktestConfig.from_file(config, overrides or ())
-    else:
-        both = BacktestConfig.from_file(config).model_copy(update={"strategy": StrategyConfig.from_file(strategy)})
-        loaded = with_overrides(both, overrides or ())
+    loaded = _load(config, strategy, overrides)
     flags = _facts(tick_size=tick_size, multiplier=multiplier, fee_per_contract=fee_per_contract)
     _run(loaded, tapes, quiet, files=data or (), symbol=symbol, definition=definition, instrument=flags)
+
+
+@app.command(name="compare-fills")
+def compare_fills(
+    config: Annotated[Path, typer.Argument(help="YAML file: data, execution, limits, strategy.")],
+    data: Annotated[list[Path] | None, typer.Option(help="DBN or tape file to use instead; repeatable.")] = None,
+    symbol: Symbol = None,
+    strategy: Annotated[Path | None, typer.Option(help="YAML file with the strategy, if not in CONFIG.")] = None,
+    latency: Annotated[
+        list[float] | None, typer.Option(help="Network latency to compare with, us one way; repeatable.")
+    ] = None,
+    definition: Definition = None,
+    tick_size: TickSize = None,
+    multiplier: Multiplier = None,
+    fee_per_contract: Fee = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, as a.b=value; repeatable.")] = None,
+    tapes: Annotated[Path | None, typer.Option(help="Folder for tapes; the user's cache folder if not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a strategy under every fill model and several latencies, side by side."""
+    from bt_gym.backtest.compare import compare_fills as compare
+
+    loaded = _load(config, strategy, overrides)
+    with _progress("runs", quiet) as progress:
+        result = compare(
+            loaded,
+            latencies_us=(0, 1000) if latency is None else latency,
+            progress=progress,
+            files=data or (),
+            symbol=symbol,
+            definition=definition,
+            instrument=_facts(tick_size=tick_size, multiplier=multiplier, fee_per_contract=fee_per_contract),
+            tape_folder=tapes,
+        )
+    if as_json:
+        print(json.dumps(result.to_dict()))
+    else:
+        Console().print(result.table())
 
 
 @app.command()
@@ -160,6 +195,13 @@ def synth(
     out.parent.mkdir(parents=True, exist_ok=True)
     session.write(out)
     print(f"{out}: {len(session.records):,} MBO records of {session.profile.symbol}, seed {seed}")
+
+
+def _load(config: Path, strategy: Path | None, overrides: list[str] | None) -> BacktestConfig:
+    if strategy is None:
+        return BacktestConfig.from_file(config, overrides or ())
+    both = BacktestConfig.from_file(config).model_copy(update={"strategy": StrategyConfig.from_file(strategy)})
+    return with_overrides(both, overrides or ())
 
 
 def _run(config: BacktestConfig, tapes: Path | None, quiet: bool, **options: Any) -> None:

@@ -266,7 +266,24 @@ def test_refusal__lists_every_problem_in_the_order_of_the_file(tmp_path: Path) -
         ("instruments.ES.currency", "usd", "must match pattern"),
         # choices
         ("backtest.data_source.type", "databnto", "unknown value 'databnto'; did you mean databento?"),
-        ("backtest.execution.latency_model.type", "normal", "unknown value 'normal'; known: fixed"),
+        ("backtest.execution.latency_model.type", "normal", "unknown value 'normal'; did you mean lognormal?"),
+        ("backtest.execution.latency_model", {"type": 5}, "unknown value"),
+        (
+            "backtest.execution.latency_model",
+            {
+                "type": "lognormal",
+                **{"entry_median_us": 50, "entry_p99_us": 40, "response_median_us": 50, "response_p99_us": 90},
+            },
+            "entry: needs min < median <= p99, got 0, 50, 40",
+        ),
+        ("backtest.execution.fill_model", {"type": "log_prob", "power": 2}, "power belongs to power_prob"),
+        ("backtest.execution.fill_model", {"type": "cme", "algorithm": "Z"}, "unknown value 'Z'"),
+        (
+            "backtest.execution.market_impact",
+            {"type": "almgren_chriss", "permanent_ticks_per_lot": 0.2, "temporary_ticks_per_lot": 0.09},
+            "round trips would earn money",
+        ),
+        ("backtest.execution.seed", 2**32, "must be less than 4294967296"),
         (
             "backtest.execution.fill_model.type",
             "probablistic",
@@ -356,15 +373,17 @@ def test_overrides__keep_the_other_places_and_name_themselves(tmp_path: Path) ->
     ]
 
 
-def test_with_overrides__makes_the_original_files_runnable() -> None:
+def test_original_backtest_file__can_run() -> None:
     original = BacktestConfig.from_file(CONFIGS / "original_backtest.yaml")
-    messages = unbuilt(original)
-    assert len(messages) == 2
+    assert unbuilt(original) == []
+    messages = unbuilt(with_overrides(original, ["backtest.output.detailed_log=true"]))
     sets = [match for message in messages for match in re.findall(r"--set (\S+)\)", message)]
-    config = with_overrides(original, sets)
-    check_runnable(config)
-    assert config.backtest.risk_limits == original.backtest.risk_limits
-    assert original.backtest.execution.fill_model.type == "probabilistic"
+    check_runnable(with_overrides(original, ["backtest.output.detailed_log=true", *sets]))
+
+
+def test_latency_model__without_a_type_is_fixed() -> None:
+    config = BacktestConfig.from_dict({"backtest": {}}, ["backtest.execution.latency_model.network_latency_us=250"])
+    assert config.backtest.execution.latency_model.entry_latency_ns == 260_000
 
 
 def test_with_overrides__moves_what_follows_from_the_changed_key() -> None:
@@ -390,12 +409,9 @@ def test_with_overrides__works_on_sections_made_in_python() -> None:
 
 def test_check_runnable__refuses_by_name_what_is_documented_only() -> None:
     with pytest.raises(NotBuiltError) as error:
-        check_runnable(BacktestConfig.from_file(CONFIGS / "original_backtest.yaml"))
+        check_runnable(BacktestConfig.from_dict({"backtest": {"output": {"detailed_log": True}}}))
     assert str(error.value).split("\n") == [
-        "backtest.execution.fill_model.type: probabilistic isn't built yet; use fifo "
-        "(--set backtest.execution.fill_model.type=fifo)",
-        "backtest.execution.market_impact.type: linear isn't built yet; use none "
-        "(--set backtest.execution.market_impact.type=none)",
+        "backtest.output.detailed_log: true isn't built yet; use false (--set backtest.output.detailed_log=false)",
     ]
 
 
@@ -439,7 +455,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
             {},
             optional={
                 "latency_model": maybe({"type": st.just("fixed")}, optional={"network_latency_us": latency}),
-                "fill_model": st.sampled_from([{"type": "fifo"}, {"type": "probabilistic"}]),
+                "fill_model": st.sampled_from([{"type": "fifo"}, {"type": "probabilistic"}, {"type": "power_prob2"}]),
                 "protection_ticks": st.integers(0, 128),
             },
         ),

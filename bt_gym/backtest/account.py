@@ -219,15 +219,15 @@ def _book_fills(fills, tick_value: int, positions) -> None:
         positions[i + 1] = positions[i]
         fill = fills[i]
         size, price = int(fill["size"]), int(fill["price"])  # int32 would overflow with the JIT off
-        apply_fill(positions[i + 1], fill["side"], size, price, tick_value, fill["fee"])
+        apply_fill(positions[i + 1], fill["side"], size, price, tick_value, fill["fee"], fill["impact"])
 
 
 @njit
 def _match_lots(fills, tick_value: int, trips) -> int:
     """Matches closing fills with the oldest open lots. Returns the number of rows written to `trips`.
 
-    The fee of a fill is spread over its lots in order: the lots from a to b bear `fee * b // size - fee * a // size`,
-    so that the shares of all lots add up to the fee exactly.
+    Fee and impact of a fill are spread over its lots in order: the lots from a to b bear `cost * b // size -
+    cost * a // size`, so that the shares of all lots add up to the cost exactly.
     """
     queue = np.zeros(len(fills), dtype=np.int64)  # rows of fills with open lots, oldest at `head`
     taken = np.zeros(len(fills), dtype=np.int64)  # lots of a fill that are matched already
@@ -244,8 +244,8 @@ def _match_lots(fills, tick_value: int, trips) -> int:
             trip["duration"] = fills[i]["ts_exchange"] - fills[first]["ts_exchange"]
             trip["pnl"] = (gain if side == SELL else -gain) * lots * tick_value
             for row, of in ((first, first_size), (i, size)):
-                fee = fills[row]["fee"]
-                trip["pnl"] -= fee * (taken[row] + lots) // of - fee * taken[row] // of
+                cost = fills[row]["fee"] + fills[row]["impact"]
+                trip["pnl"] -= cost * (taken[row] + lots) // of - cost * taken[row] // of
                 taken[row] += lots
             count += 1
             if taken[first] == first_size:

@@ -8,8 +8,6 @@ It opens what the configuration names and puts the parts together; the loop itse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from bt_gym.backtest.collector import generate_report
 from bt_gym.backtest.desk import BaseDesk, JittedDesk
 from bt_gym.backtest.outputs import SCHEMAS, write_outputs
@@ -18,16 +16,13 @@ from bt_gym.backtest.report import BacktestReport, RunInfo
 from bt_gym.backtest.runner import Runner, open_desks
 from bt_gym.backtest.trading_account import TradingAccount
 from bt_gym.config import BacktestConfig, InstrumentConfig, MlEnhancedMomentumConfig, check_runnable
-from bt_gym.core.enums import names
-from bt_gym.core.orders import new_models
 from bt_gym.data import tape as tapes
 from bt_gym.data.instruments import Instrument
 from bt_gym.errors import ConfigError, TapeError
+from bt_gym.execution_models import check_tape, describe, execution_models
 from bt_gym.strategy.base import Strategy
 from bt_gym.strategy.events import EventKind
 from bt_gym.strategy.registry import make_strategy
-
-_SELF_MATCH = {name: code for code, name in names("SELF_MATCH_").items()}
 
 
 class Backtester:
@@ -90,24 +85,31 @@ class Backtester:
         check_runnable(self.config)
         strategies = self._strategies or self._configured_strategy()
         lanes = self._open()
-        latency = self.config.backtest.execution.latency_model
+        execution = self.config.backtest.execution
+        for tape, _ in lanes:
+            check_tape(execution.fill_model, tape.symbol, tape.metadata.get("book", "l3"))
+        latency = execution.latency_model
         feed = latency.extra_feed_latency_ns
         replay = MarketReplayEngine(lanes, speed=self.speed, extra_delay=feed)
         self.accounts = []
         desks: list[BaseDesk | JittedDesk] = []
         for name, strategy in strategies.items():
             market = MarketReplayEngine(lanes, extra_delay=feed)  # each strategy has its own copy, as received
-            accounts = [self._account(name, strategy, lane) for lane in market.lanes]
+            accounts = [
+                self._account(name, strategy, lane, len(self.accounts) + i) for i, lane in enumerate(market.lanes)
+            ]
             self.accounts += accounts
             desks += open_desks(strategy, market, accounts, latency.response_latency_ns)
         Runner(replay, desks, self.progress).run()
         info = self._info([lane.tape for lane in replay.lanes], [lane.instrument for lane in replay.lanes])
         return generate_report([account.metrics for account in self.accounts], info)
 
-    def _account(self, name: str, strategy: Strategy, lane: Lane) -> TradingAccount:
+    def _account(self, name: str, strategy: Strategy, lane: Lane, number: int) -> TradingAccount:
         interval_ns = self.config.backtest.output.equity_interval_ms * 1_000_000
         wants_news = bool(strategy.subscriptions & EventKind.OWN)
-        return TradingAccount(name, lane, self._models(lane.instrument), interval_ns, wants_news)
+        settings = self.config.backtest
+        models = execution_models(settings.execution, settings.risk_limits, lane.instrument, number)
+        return TradingAccount(name, lane, models, interval_ns, wants_news)
 
     def write(self, report: BacktestReport) -> dict[str, Path]:
         """Writes the output files that the configuration names; returns their paths by kind.
@@ -172,45 +174,8 @@ class Backtester:
                 )
         return pairs
 
-    @property
-    def _models(self) -> Callable[[Instrument], np.ndarray]:
-        execution = self.config.backtest.execution
-        limits = self.config.backtest.risk_limits
-        latency = execution.latency_model
-        values = {
-            "max_position": limits.max_position,
-            "max_order_size": limits.max_order_size,
-            "max_orders_per_second": limits.max_orders_per_second,
-            "max_loss": limits.max_loss_micros,
-            "price_collar": limits.price_collar_ticks,
-        }
-        given = {name: value for name, value in values.items() if value is not None}
-
-        def models(instrument: Instrument) -> np.ndarray:
-            maker_fee, taker_fee = instrument.require_fees()
-            return new_models(
-                entry_latency=latency.compute_latency_ns + latency.entry_latency_ns,
-                response_latency=latency.response_latency_ns,
-                tick_value=instrument.tick_value_micros,
-                maker_fee=maker_fee,
-                taker_fee=taker_fee,
-                protection=execution.protection_ticks,
-                self_match=_SELF_MATCH[execution.self_match],
-                stop_on_quote=int(execution.stop_trigger == "quote"),
-                fill_on_cross=int(getattr(execution.fill_model, "fill_on_cross", True)),
-                **given,
-            )
-
-        return models
-
     def _info(self, opened: list[tapes.Tape], instruments: list[Instrument]) -> RunInfo:
-        execution = self.config.backtest.execution
-        latency = execution.latency_model
-        legs = {
-            "entry": latency.compute_latency_ns + latency.entry_latency_ns,
-            "response": latency.response_latency_ns,
-            "extra feed": latency.extra_feed_latency_ns,
-        }
+        fill_model, latency_model, impact_model = describe(self.config.backtest.execution)
         notes = []
         strategy = self.config.strategy
         if not self._strategies and isinstance(strategy, MlEnhancedMomentumConfig):
@@ -220,8 +185,9 @@ class Backtester:
             for i in instruments
         )
         return RunInfo(
-            fill_model=f"{execution.fill_model.type} (exact queue position)",
-            latency_model=f"{latency.type}: " + ", ".join(f"{leg} {ns / 1000:g} us" for leg, ns in legs.items()),
+            fill_model=fill_model,
+            latency_model=latency_model,
+            impact_model=impact_model,
             fee_model="; ".join(fees),
             data_hash=",".join(dict.fromkeys(s["sha256"] for tape in opened for s in tape.metadata["sources"])),
             config_hash=self.config.config_hash(),

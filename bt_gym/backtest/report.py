@@ -24,6 +24,7 @@ class RunInfo:
 
     fill_model: str = ""
     latency_model: str = ""
+    impact_model: str = ""
     fee_model: str = ""
     data_hash: str = ""  # sha256 of the source data
     config_hash: str = ""  # sha256 of the configuration
@@ -74,6 +75,7 @@ class BacktestReport:
     total_pnl: float = _is("currency", "profit after fees, open positions at the last valid mid", "profit")
     gross_pnl: float = _is("currency", "profit before fees", "profit")
     fees: float = _is("currency", "fees paid; negative = rebates", "profit")
+    impact: float = _is("currency", "cost of the impact model, part of gross_pnl", "profit")
     realised_pnl: float = _is("currency", "gross profit of closed positions, by average cost", "profit")
     unrealised_pnl: float = _is("currency", "gross profit of the open position at the last valid mid", "profit")
 
@@ -160,7 +162,8 @@ class BacktestReport:
 
     def _caption(self) -> str:
         run = self.run
-        models = {"fill model": run.fill_model, "latency": run.latency_model, "fees": run.fee_model}
+        models = {"fill model": run.fill_model, "latency": run.latency_model, "impact": run.impact_model}
+        models["fees"] = run.fee_model
         hashes = {"data": run.data_hash[:12], "config": run.config_hash[:12]}
         told = [f"{name}: {value}" for name, value in (models | hashes).items() if value]
         notes = [*self.notes, *([f"ratios: {self.sharpe_flag}"] if self.sharpe_flag else [])]

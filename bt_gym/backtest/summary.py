@@ -41,6 +41,7 @@ def summarise(name: str, accounts: list[Account], run: RunInfo) -> BacktestRepor
         total_pnl=total,
         gross_pnl=(ledger.realised + ledger.unrealised) / 1_000_000,
         fees=ledger.fees / 1_000_000,
+        impact=sum(int(account.fills["impact"].sum()) for account in accounts) / 1_000_000,
         realised_pnl=ledger.realised / 1_000_000,
         unrealised_pnl=ledger.unrealised / 1_000_000,
         sharpe_ratio=metrics.sharpe_ratio(returns, per_year),

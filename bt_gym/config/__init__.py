@@ -15,10 +15,35 @@ from bt_gym.config.backtest import BacktestConfig, with_overrides
 from bt_gym.config.backtest_section import BacktestSection
 from bt_gym.config.data import DataSourceConfig
 from bt_gym.config.execution import MAX_PROTECTION_TICKS, ExecutionConfig
-from bt_gym.config.fills import FifoFillConfig, FillModelConfig, ProbabilisticFillConfig
-from bt_gym.config.impact import LinearImpactConfig, MarketImpactConfig, NoImpactConfig
+from bt_gym.config.fills import (
+    CmeFillConfig,
+    FifoFillConfig,
+    FillModelConfig,
+    FrontOfQueueFillConfig,
+    NeverAtTouchFillConfig,
+    ProbabilisticFillConfig,
+    ProRataFillConfig,
+    QueueModelFillConfig,
+)
+from bt_gym.config.impact import (
+    Almgren2005ImpactConfig,
+    AlmgrenChrissImpactConfig,
+    LinearImpactConfig,
+    MarketImpactConfig,
+    NoImpactConfig,
+    PropagatorImpactConfig,
+    SquareRootImpactConfig,
+)
 from bt_gym.config.instruments import InstrumentConfig
-from bt_gym.config.latency import FixedLatencyConfig, LatencyModelConfig
+from bt_gym.config.latency import (
+    EmpiricalLatencyConfig,
+    FeedLatencyConfig,
+    FixedLatencyConfig,
+    InterpolatedLatencyConfig,
+    LatencyModelConfig,
+    LoadLatencyConfig,
+    LognormalLatencyConfig,
+)
 from bt_gym.config.output import OutputConfig
 from bt_gym.config.risk import RiskLimitsConfig
 from bt_gym.config.runnable import check_runnable, unbuilt
@@ -35,28 +60,42 @@ from bt_gym.config.strategy import (
 
 __all__ = [
     "MAX_PROTECTION_TICKS",
+    "Almgren2005ImpactConfig",
+    "AlmgrenChrissImpactConfig",
     "AnyStrategyConfig",
     "BacktestConfig",
     "BacktestSection",
+    "CmeFillConfig",
     "DataSourceConfig",
+    "EmpiricalLatencyConfig",
     "ExecutionConfig",
     "FeatureConfig",
+    "FeedLatencyConfig",
     "FifoFillConfig",
     "FillModelConfig",
     "FixedLatencyConfig",
+    "FrontOfQueueFillConfig",
     "InstrumentConfig",
+    "InterpolatedLatencyConfig",
     "LatencyModelConfig",
     "LinearImpactConfig",
+    "LoadLatencyConfig",
+    "LognormalLatencyConfig",
     "MarketImpactConfig",
     "MlEnhancedMomentumConfig",
     "MlEnhancedMomentumParameters",
+    "NeverAtTouchFillConfig",
     "NoImpactConfig",
     "OutputConfig",
     "OwnStrategyConfig",
+    "ProRataFillConfig",
     "ProbabilisticFillConfig",
+    "PropagatorImpactConfig",
+    "QueueModelFillConfig",
     "RiskLimitsConfig",
     "SmaCrossoverConfig",
     "SmaCrossoverParameters",
+    "SquareRootImpactConfig",
     "StrategyConfig",
     "check_runnable",
     "unbuilt",

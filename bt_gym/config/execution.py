@@ -21,6 +21,8 @@ class ExecutionConfig(Section):
     """When a resting order fills."""
     market_impact: MarketImpactConfig = NoImpactConfig()
     """What our trading does to prices."""
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 0
+    """Of all draws of the latency and fill models: the same seed, the same run."""
     protection_ticks: Annotated[Whole, Field(ge=0, le=MAX_PROTECTION_TICKS)] = 20
     """Ticks beyond the opposite best price that a market order may pay."""
     self_match: Literal["cancel_oldest", "cancel_newest", "cancel_both", "reject", "allow"] = "cancel_oldest"

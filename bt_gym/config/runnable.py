@@ -8,14 +8,8 @@ from bt_gym.errors import NotBuiltError
 def unbuilt(config: BacktestConfig | StrategyConfig) -> list[str]:
     """The settings that load but can't run yet, one message each: its key, its value and what to use instead."""
     found: list[tuple[str, str, str]] = []
-    if isinstance(config, BacktestConfig):
-        execution = config.backtest.execution
-        if execution.fill_model.type != "fifo":
-            found.append(("backtest.execution.fill_model.type", execution.fill_model.type, "fifo"))
-        if execution.market_impact.type != "none":
-            found.append(("backtest.execution.market_impact.type", execution.market_impact.type, "none"))
-        if config.backtest.output.detailed_log:
-            found.append(("backtest.output.detailed_log", "true", "false"))
+    if isinstance(config, BacktestConfig) and config.backtest.output.detailed_log:
+        found.append(("backtest.output.detailed_log", "true", "false"))
     problems = [
         f"{key}: {value} isn't built yet; use {instead} (--set {key}={instead})" for key, value, instead in found
     ]

@@ -107,6 +107,7 @@ REASON_BOOK_CLEARED = 13  # the exchange dropped all resting orders
 REASON_INVALID = 14  # size below one lot, or price off the range of the tape
 REASON_PROTECTION = 15  # remainder of a market order beyond its protection price
 REASON_END_OF_DATA = 16  # closed out at the end of the data
+REASON_GATEWAY = 17  # the exchange's gateway refused the request for technical reasons (latency rows)
 REASON_FOK = 30  # fill-or-kill that could not be filled at once
 REASON_POST_ONLY = 31  # it would have taken liquidity
 REASON_GOOD_TILL_DATE = 32  # its time was over
@@ -125,6 +126,33 @@ CALL_EVENT = 1  # a market event that it subscribed to has been received
 CALL_NEWS = 2  # reports about its orders are known
 CALL_CLOCK = 3  # its decision clock has struck
 CALL_LOG_FULL = 4  # it isn't yet: the log of reports has to be made longer first
+
+# --- models. What a trade at an own order's price gives it (`bt_gym.core.fills`); the estimates come last.
+FILL_FIFO = 0  # the exact queue
+FILL_PRO_RATA = 1  # in proportion to size: the algorithms of `bt_gym.core.allocation`
+FILL_PROBABILISTIC = 2  # a draw per trade and order
+FILL_NEVER_AT_TOUCH = 3  # only trades through the price fill: a lower bound
+FILL_FRONT_OF_QUEUE = 4  # nobody is ahead: an upper bound
+FILL_RISK_AVERSE = 5  # estimates of the queue from level sizes, as hftbacktest has them
+FILL_POWER_PROB = 6
+FILL_POWER_PROB2 = 7
+FILL_POWER_PROB3 = 8
+FILL_LOG_PROB = 9
+FILL_LOG_PROB2 = 10
+
+LATENCY_FIXED = 0  # how long requests and reports travel (`bt_gym.core.latency`)
+LATENCY_LOGNORMAL = 1
+LATENCY_EMPIRICAL = 2
+LATENCY_INTERPOLATED = 3
+LATENCY_LOAD = 4  # grows with the messages of the last moment
+LATENCY_FEED = 5  # in proportion to the market data's own delay
+
+IMPACT_NONE = 0  # what our taking does to the prices that we pay (`bt_gym.core.impact`)
+IMPACT_LINEAR = 1
+IMPACT_SQUARE_ROOT = 2
+IMPACT_ALMGREN_CHRISS = 3
+IMPACT_ALMGREN_2005 = 4
+IMPACT_PROPAGATOR = 5
 
 
 def names(prefix: str) -> dict[int, str]:

@@ -11,6 +11,9 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums, risk
+from bt_gym.core.fills import change_levels, join, see
+from bt_gym.core.impact import charge
+from bt_gym.core.latency import respond, time_requests
 from bt_gym.core.market import find_block
 from bt_gym.core.matching import (
     cancel,
@@ -54,6 +57,8 @@ def _send(account, ts, kind: int, slot: int, order_id: int, price: int, size: in
     arrival = max(ts + account["models"]["entry_latency"], account["last_arrival"])
     account["last_arrival"] = arrival
     request["ts_exchange"] = arrival
+    request["ts_sent"] = ts
+    request["refused"] = 0
     request["order_id"] = order_id
     request["slot"] = slot
     request["kind"] = kind
@@ -61,6 +66,7 @@ def _send(account, ts, kind: int, slot: int, order_id: int, price: int, size: in
     request["size"] = size
     request["trigger"] = trigger
     account["requests_live"] += 1
+    account["requests_sent"] += 1
     if slot >= 0:
         account["orders"][slot]["requests"] += 1
         account["orders"][slot]["unanswered"] += kind != REQUEST_NEW
@@ -407,6 +413,7 @@ def _enter(account, log, market, records, events, blocks, slot: int, ts: int) ->
         order["ahead"] = max(level, 0)
         order["priority"] = events[number]["end"]
         order["order_type"] = enums.ORDER_LIMIT  # whatever it was sent as
+        join(order, level, np.int64(events[number]["bid"] if side == enums.BUY else events[number]["ask"]))
         account["arrivals"] += 1
         order["rank"] = account["arrivals"]
         rest(account, slot)
@@ -497,6 +504,13 @@ def _arrive(account, log, market, records, events, blocks) -> None:
         return
     order = account["orders"][request["slot"]]
     order["requests"] -= 1
+    if request["refused"]:
+        account["response_extra"] = 0  # its latency was that of the answer
+        if request["kind"] == REQUEST_NEW:
+            cancel(account, log, order, ts, number, enums.EXEC_REJECTED, enums.REASON_GATEWAY)
+        else:
+            report(account, log, order, ts, number, enums.EXEC_CANCEL_REJECTED, enums.REASON_GATEWAY)
+        return
     if request["kind"] == REQUEST_NEW:
         _arrive_new(account, log, market, records, events, blocks, np.int64(request["slot"]), ts)
     elif not is_at_exchange(order):
@@ -711,6 +725,10 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
         fewer or lengthen it, and call again.
     """
     total = events.shape[0]
+    has_fixed_latency = account["models"]["latency"]["model"] == enums.LATENCY_FIXED
+    if not has_fixed_latency:
+        time_requests(account, events)
+    is_plain = has_fixed_latency and account["models"]["fills"]["model"] == enums.FILL_FIFO
     if stop_on_report and account["reports_known"] < account["reports_written"]:
         until = min(until, log[account["reports_known"] & (log.shape[0] - 1)]["ts_known"])
     while True:
@@ -722,7 +740,7 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
         written = account["reports_written"]
         if account["resting"] == 0 and account["takens"] == 0 and account["stops_live"] == 0:
             account["event"] = _skip_quiet(events, account["event"], limit)
-        else:
+        elif is_plain:
             stop = _next_window(account, blocks, total) if account["unseen"] > 0 else total
             follow(account, log, records, events, account["event"], stop, limit)
         if account["reports_written"] == written:
@@ -738,6 +756,8 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
             is_event = ts == now  # the market is first at equal times
             if not _has_space(account, log, events, number, is_event, arrival < expiry):
                 return until, True
+            if not has_fixed_latency:
+                respond(account, events, now)
             if is_event:
                 happen(account, log, records, events, blocks, number, ts)
                 if account["elected"] > 0:
@@ -762,10 +782,13 @@ def _next_window(account, blocks, total: int) -> int:
 @njit
 def happen(account, log, records, events, blocks, number: int, ts: int) -> None:
     """One market event at the exchange."""
+    is_exact = account["models"]["fills"]["model"] == enums.FILL_FIFO
     if account["unseen"] > 0:
         block = find_block(blocks, number)
         if blocks[block]["event"] == number:
             see_levels(account, blocks[block])
+            if not is_exact:
+                see(account, blocks[block])
     first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
     last = np.int64(events[number]["end"])
     if events[number]["flags"] & enums.PHASE_MASK == enums.PHASE_SNAPSHOT:
@@ -775,6 +798,8 @@ def happen(account, log, records, events, blocks, number: int, ts: int) -> None:
         match_event(account, log, records, first, last, ts, number, matching)
         if matching and account["stops_live"] > 0 and account["models"]["stop_on_quote"]:
             elect_by_quotes(account, events[number])
+    if not is_exact:
+        change_levels(account, records, first, last, np.int64(events[number]["bid"]), np.int64(events[number]["ask"]))
     account["event"] = number + 1
 
 
@@ -818,14 +843,12 @@ def deliver(account, log, until: int) -> int:
 @njit
 def book_fill(account, row) -> None:
     """A reported fill changes the position as known."""
-    apply_fill(
-        account["known_position"],
-        np.int64(row["side"]),
-        np.int64(row["size"]),
-        np.int64(row["price"]),
-        account["models"]["tick_value"],
-        row["fee"],
-    )
+    models = account["models"]
+    side, size, price = np.int64(row["side"]), np.int64(row["size"]), np.int64(row["price"])
+    apply_fill(account["known_position"], side, size, price, models["tick_value"], row["fee"], row["impact"])
+    if row["liquidity"] == enums.LIQUIDITY_TAKER and models["impact"]["model"] != enums.IMPACT_NONE:
+        footprint, ts = account["known_footprint"], row["ts_exchange"]
+        charge(models["impact"], footprint, models["tick_value"], row["order_id"], side, ts, price, size)
 
 
 # --- doors for Python: numba takes 35 us to recognise a record that Python hands over, and 1.5 us for an array

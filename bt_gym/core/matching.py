@@ -10,6 +10,8 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
+from bt_gym.core.fills import entitle, share
+from bt_gym.core.impact import charge
 from bt_gym.core.orders import FAR_LEVEL
 from bt_gym.core.positions import apply_fill
 from bt_gym.core.resting import find_level, height_of, is_own_level, leave, order_at
@@ -28,20 +30,21 @@ from bt_gym.core.tape import GONE_BIT, KIND_MASK, SIDE_BIT, TICK_SHIFT
 @njit
 def report(account, log, order, ts: int, event: int, exec_type: int, reason: int) -> None:
     """Writes an execution report that brings no fill."""
-    _write(account, log, order, ts, event, exec_type, reason, order["price"], 0, enums.LIQUIDITY_NONE, 0)
+    _write(account, log, order, ts, event, exec_type, reason, order["price"], 0, enums.LIQUIDITY_NONE, 0, 0)
 
 
 @njit
-def _write(account, log, order, ts, event, exec_type, reason, price, size, liquidity, fee) -> None:
+def _write(account, log, order, ts, event, exec_type, reason, price, size, liquidity, fee, impact) -> None:
     # The log is a ring for an environment; a backtest makes it longer before it would wrap.
     row = log[account["reports_written"] & (log.shape[0] - 1)]
-    known = max(ts + account["models"]["response_latency"], account["last_known"])
+    known = max(ts + account["models"]["response_latency"] + account["response_extra"], account["last_known"])
     account["last_known"] = known
     account["reports_written"] += 1
     row["ts_exchange"] = ts
     row["ts_known"] = known
     row["order_id"] = order["order_id"]
     row["fee"] = fee
+    row["impact"] = impact
     row["event"] = event
     row["price"] = price
     row["size"] = size
@@ -56,18 +59,15 @@ def _write(account, log, order, ts, event, exec_type, reason, price, size, liqui
 def fill(account, log, order, ts: int, event: int, price: int, size: int, liquidity: int) -> None:
     """Books a fill of an own order at the exchange; a resting order that is done leaves the book."""
     models = account["models"]
-    fee = (models["maker_fee"] if liquidity == enums.LIQUIDITY_MAKER else models["taker_fee"]) * size
+    fee = np.int64(models["maker_fee"] if liquidity == enums.LIQUIDITY_MAKER else models["taker_fee"]) * size
+    side, size, price, impact = np.int64(order["side"]), np.int64(size), np.int64(price), np.int64(0)
+    if liquidity == enums.LIQUIDITY_TAKER and models["impact"]["model"] != enums.IMPACT_NONE:
+        footprint, order_id = account["footprint"], order["order_id"]
+        impact = charge(models["impact"], footprint, models["tick_value"], order_id, side, ts, price, size)
     order["filled"] += size
     order["leaves"] -= size
-    apply_fill(
-        account["position"],
-        np.int64(order["side"]),
-        np.int64(size),
-        np.int64(price),
-        models["tick_value"],
-        np.int64(fee),
-    )
-    _write(account, log, order, ts, event, enums.EXEC_TRADE, enums.REASON_NONE, price, size, liquidity, fee)
+    apply_fill(account["position"], side, size, price, models["tick_value"], fee, impact)
+    _write(account, log, order, ts, event, enums.EXEC_TRADE, enums.REASON_NONE, price, size, liquidity, fee, impact)
     if order["leaves"] == 0:
         finish(account, order)
 
@@ -133,15 +133,20 @@ def _settle(account, log, ts: int, event: int) -> None:
     volume = np.int64(account["trade_volume"])
     taken = np.int64(0)
     place = find_level(account, side, tick)
+    is_exact = account["models"]["fills"]["model"] == enums.FILL_FIFO
     while volume > taken and place < account["line_length"][side]:
         order = order_at(account, side, place)
         if order["price"] != tick:
             break
+        size = np.int64(0)
         if (order["ahead_known"] and order["ahead"] <= 0) or order["behind_hit"]:
-            size = min(np.int64(order["leaves"]), volume - order["trade_ahead"] - taken)
-            if size > 0:
-                taken += size
-                fill(account, log, order, ts, event, tick, size, enums.LIQUIDITY_MAKER)
+            size = volume - order["trade_ahead"] - taken
+        if not is_exact:
+            size = share(order, size, volume - taken)
+        size = min(np.int64(order["leaves"]), size)
+        if size > 0:
+            taken += size
+            fill(account, log, order, ts, event, tick, size, enums.LIQUIDITY_MAKER)
         place += order["leaves"] > 0  # else the next one has moved up
 
 
@@ -276,6 +281,8 @@ def match_event(account, log, records, first: int, last: int, ts: int, event: in
                 elect(account, tick, tick)
             if matching and height_of(side, tick) <= account["reach"][side]:
                 _open_trade(account, log, ts, event, side, np.int64(tick), np.int64(records[i]["size"]))
+                if account["models"]["fills"]["model"] != enums.FILL_FIFO:
+                    entitle(account, records, first, i, event)
             continue
         if kind == enums.RECORD_TRADE_N:  # meets no level: its fills, if any, only move queues
             _settle(account, log, ts, event)

@@ -3,9 +3,16 @@
 An account is one strategy on one instrument: a cursor over the tape at exchange time and its orders, not a book.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from bt_gym.core import enums
+from bt_gym.core.impact import impact_dtype, make_footprint_dtype
+from bt_gym.core.latency import FEW_ROWS, make_latency_dtype
 from bt_gym.core.positions import position_dtype
+from bt_gym.core.queue_models import fills_dtype, queue_dtype
 
 MAX_ORDERS = 64
 """Own orders of a backtest's account that can be live or in flight at once; a further one is `REASON_CAPACITY`."""
@@ -15,6 +22,9 @@ MAX_REQUESTS = 128
 
 MAX_TAKEN = 64
 """Places whose liquidity it has taken and that still stand on the tape."""
+
+MAX_PUSHES = 256
+"""Orders that still move the price under IMPACT_PROPAGATOR; of more, the two oldest count as one."""
 
 FAR_LEVEL = 62
 """Bit of `levels` and row of `first_in_level` for all own levels that are as many ticks from the best one, or more."""
@@ -48,6 +58,7 @@ order_dtype = np.dtype(
         ("known_triggered", "i1"),  # and, of a stop, that it has been elected
         ("requests", "i2"),  # on their way for it; its slot is kept until they have arrived
         ("unanswered", "i2"),  # cancels and modifies whose outcome the strategy doesn't know yet
+        ("queue", queue_dtype),  # register of the fill models other than the exact queue
     ],
     align=True,
 )
@@ -60,12 +71,14 @@ REQUEST_CANCEL_ALL = 3  # the kill switch: one request, whatever the number of o
 request_dtype = np.dtype(
     [
         ("ts_exchange", "<i8"),  # ns, arrival
+        ("ts_sent", "<i8"),  # ns
         ("order_id", "<i8"),
         ("slot", "<i4"),  # of the order in the account; -1 for all orders
         ("kind", "<i4"),  # REQUEST_*
         ("price", "<i4"),  # ticks, of a modify
         ("size", "<i4"),  # new total lots, of a modify
         ("trigger", "<i4"),  # ticks, of a stop's modify; NO_TICK keeps the old one
+        ("refused", "<i4"),  # 1: the gateway sends it back, see `core.latency`
     ],
     align=True,
 )
@@ -76,6 +89,7 @@ report_dtype = np.dtype(
         ("ts_known", "<i8"),  # ns, when the strategy may know it: ts_exchange + response latency
         ("order_id", "<i8"),  # 1, 2, 3, ... in the order of submission, per account
         ("fee", "<i8"),  # 1e-6 of the currency, this fill
+        ("impact", "<i8"),  # 1e-6 of the currency, what the impact model adds to the cost of this fill
         ("event", "<i4"),  # tape event in which (maker) or after which (taker, others) it happened; -1 before the first
         ("price", "<i4"),  # ticks: fill price, else the order's limit
         ("size", "<i4"),  # lots of this fill, else 0
@@ -101,31 +115,48 @@ taken_dtype = np.dtype(
     align=True,
 )
 
-models_dtype = np.dtype(
-    [
-        ("entry_latency", "<i8"),  # ns from a strategy's decision to the exchange
-        ("response_latency", "<i8"),  # ns back
-        ("tick_value", "<i8"),  # 1e-6 of the currency per tick and lot
-        ("maker_fee", "<i8"),  # 1e-6 of the currency per lot; negative is a rebate
-        ("taker_fee", "<i8"),
-        ("protection", "<i8"),  # ticks beyond the best price that a market order may reach
-        ("fill_on_cross", "<i8"),  # 1: an opposite add at or through an own order's price fills it
-        ("self_match", "<i8"),  # enums.SELF_MATCH_*
-        ("stop_on_quote", "<i8"),  # 1: stops are elected by the opposite best price too, not by trades alone
-        ("price_collar", "<i8"),  # ticks beyond the opposite best price that a limit may lie; -1 no limit
-        ("max_position", "<i8"),  # lots, working orders included; -1 no limit
-        ("max_order_size", "<i8"),  # lots; -1 no limit
-        ("max_orders_per_second", "<i8"),  # orders and modifies in one clock second; -1 no limit
-        ("max_loss", "<i8"),  # 1e-6 of the currency; -1 no limit
-    ],
-    align=True,
-)
+_MODELS = [
+    ("entry_latency", "<i8"),  # ns from a strategy's decision to the exchange; what varies comes on top
+    ("response_latency", "<i8"),  # ns back; likewise
+    ("tick_value", "<i8"),  # 1e-6 of the currency per tick and lot
+    ("maker_fee", "<i8"),  # 1e-6 of the currency per lot; negative is a rebate
+    ("taker_fee", "<i8"),
+    ("protection", "<i8"),  # ticks beyond the best price that a market order may reach
+    ("fill_on_cross", "<i8"),  # 1: an opposite add at or through an own order's price fills it
+    ("self_match", "<i8"),  # enums.SELF_MATCH_*
+    ("stop_on_quote", "<i8"),  # 1: stops are elected by the opposite best price too, not by trades alone
+    ("price_collar", "<i8"),  # ticks beyond the opposite best price that a limit may lie; -1 no limit
+    ("max_position", "<i8"),  # lots, working orders included; -1 no limit
+    ("max_order_size", "<i8"),  # lots; -1 no limit
+    ("max_orders_per_second", "<i8"),  # orders and modifies in one clock second; -1 no limit
+    ("max_loss", "<i8"),  # 1e-6 of the currency; -1 no limit
+    ("seed", "<i8"),  # of all draws
+    ("account", "<i8"),  # number of the account: draws of accounts differ
+    ("fills", fills_dtype),
+    ("impact", impact_dtype),
+]
+
+
+def make_models_dtype(latency_rows: int = FEW_ROWS) -> np.dtype:
+    """The record of models and limits, with room for so many rows of latency data."""
+    return np.dtype([*_MODELS, ("latency", make_latency_dtype(latency_rows))], align=True)
+
+
+models_dtype = make_models_dtype()
+"""With room for a few rows of latency data."""
 
 
 def make_account_dtype(
-    max_orders: int = MAX_ORDERS, max_requests: int = MAX_REQUESTS, max_taken: int = MAX_TAKEN
+    max_orders: int = MAX_ORDERS,
+    max_requests: int = MAX_REQUESTS,
+    max_taken: int = MAX_TAKEN,
+    *,
+    models: np.dtype = models_dtype,
+    max_pushes: int = 1,
 ) -> np.dtype:
     """The record of an account with room for so many orders, requests under way, and places it took from.
+
+    `models` is the type of its models, `max_pushes` the number of orders that still move the price (IMPACT_PROPAGATOR).
 
     Kernels read the sizes from the record. A new set of sizes compiles them once more.
 
@@ -143,6 +174,10 @@ def make_account_dtype(
             ("arrivals", "<i8"),  # last rank
             ("last_arrival", "<i8"),  # ns: no request overtakes an earlier one
             ("last_known", "<i8"),  # ns: nor does a report
+            ("requests_sent", "<i8"),  # so far
+            ("requests_timed", "<i8"),  # of them, those whose varying latency is known
+            ("last_timed", "<i8"),  # ns: no request overtakes an earlier one then, either
+            ("response_extra", "<i8"),  # ns: what varies of the response latency of what is happening
             ("reports_written", "<i8"),  # into the log
             ("reports_known", "<i8"),  # delivered from the log
             ("reports_kept", "<i8"),  # first one that the log must still hold: 0 keeps all of a run
@@ -168,7 +203,9 @@ def make_account_dtype(
             ("trade_volume", "<i4"),  # what is left of it for the level
             ("position", position_dtype),  # at the exchange
             ("known_position", position_dtype),  # as reported
-            ("models", models_dtype),
+            ("footprint", make_footprint_dtype(max_pushes)),  # of own taking in the price, at the exchange
+            ("known_footprint", make_footprint_dtype(max_pushes)),  # as reported
+            ("models", models),
             ("line", "<i2", (2, max_orders)),  # slots of resting orders per side, as they fill: best price, then oldest
             ("first_in_level", "<i2", (2, FAR_LEVEL + 1)),  # place in `line` of the first order of a level of `levels`
             ("stops", "<i2", (max_orders,)),  # slots of stops that wait, in the order of their arrival
@@ -187,29 +224,53 @@ NO_REACH = np.iinfo(np.int32).min
 """`reach` of a side without own resting orders: no record comes to it."""
 
 
-def new_account(models: np.ndarray, dtype: np.dtype = account_dtype, count: int = 1) -> np.ndarray:
+def account_dtype_for(models: np.ndarray) -> np.dtype:
+    """The account of a backtest with these models: `account_dtype` unless they need more room."""
+    if models.dtype == models_dtype:
+        return account_dtype
+    return make_account_dtype(models=models.dtype, max_pushes=MAX_PUSHES)
+
+
+def new_account(models: np.ndarray, dtype: np.dtype | None = None, count: int = 1) -> np.ndarray:
     """Accounts without orders, shape (count,).
 
     Args:
         models: (1,) or (count,) of `models_dtype`.
-        dtype: of `make_account_dtype`.
+        dtype: of `make_account_dtype`; `account_dtype_for` the models if None.
         count: number of accounts.
     """
-    account = np.zeros(count, dtype)
+    account = np.zeros(count, account_dtype_for(models) if dtype is None else dtype)
     account["models"] = models
     account["trade_side"] = -1
     account["reach"] = NO_REACH
     return account
 
 
-def new_models(**values: int) -> np.ndarray:
-    """Models and limits, shape (1,): no latency, no fees, no limits unless given. See `models_dtype`."""
-    models = np.zeros(1, models_dtype)
+def new_models(**values: Any) -> np.ndarray:
+    """Models and limits, shape (1,): no latency, no fees, no limits, exact queue unless given. See `models_dtype`.
+
+    Values of a nested record are a dict. More than a few rows of latencies, `latency={"rows": ...}` of shape (n, up to
+    5), and the propagator get a record with room for them: kernels compile once more for it.
+    """
+    rows = len(values.get("latency", {}).get("rows", ()))
+    has_propagator = values.get("impact", {}).get("model") == enums.IMPACT_PROPAGATOR
+    needs_room = rows > FEW_ROWS or has_propagator
+    models = np.zeros(1, make_models_dtype(max(1024, 1 << rows.bit_length())) if needs_room else models_dtype)
     models["protection"] = 20
     models["fill_on_cross"] = 1
     models["tick_value"] = 1_000_000
     for name in ("max_position", "max_order_size", "max_orders_per_second", "max_loss", "price_collar"):
         models[name] = -1
-    for name, value in values.items():
-        models[name] = value
+    _write(models, values)
     return models
+
+
+def _write(record: np.ndarray, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            _write(record[name], value)
+        elif name == "rows":
+            rows = np.asarray(value, dtype=np.int64)
+            record["rows"][0, : len(rows), : rows.shape[1]] = rows
+        else:
+            record[name] = value

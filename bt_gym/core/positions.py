@@ -51,11 +51,14 @@ def _share(amount: int, part: int, whole: int) -> int:
 
 
 @njit
-def apply_fill(position, side: int, size: int, price: int, tick_value: int, fee: int) -> None:
-    """Books a fill of `size` > 0 lots at `price` ticks; `tick_value` and `fee` (whole fill) in 1e-6 of the currency."""
+def apply_fill(position, side: int, size: int, price: int, tick_value: int, fee: int, impact: int = 0) -> None:
+    """Books a fill of `size` > 0 lots at `price` ticks; `tick_value`, `fee` and `impact` in 1e-6 of the currency.
+
+    Fee and impact are those of the whole fill. The impact is part of the price: of cash and cost, unlike the fee.
+    """
     change = size if side == 0 else -size
     old = position["size"]
-    amount = change * price * tick_value
+    amount = change * price * tick_value + impact
     position["cash"] -= amount
     position["fees"] += fee
     position["volume"] += size
@@ -65,9 +68,9 @@ def apply_fill(position, side: int, size: int, price: int, tick_value: int, fee:
         closed = min(abs(old), size)
         # |old| lots cost `cost`; the closed share leaves, the rest of the fill opens the other way
         share = _share(position["cost"], closed, abs(old))
-        proceeds = (closed if old > 0 else -closed) * price * tick_value
-        position["realised"] += proceeds - share
-        position["cost"] += amount + proceeds - share
+        gain = (closed if old > 0 else -closed) * price * tick_value - share - _share(impact, closed, size)
+        position["realised"] += gain
+        position["cost"] += amount + gain
     position["size"] = old + change
     position["max_size"] = max(position["max_size"], abs(old + change))
 

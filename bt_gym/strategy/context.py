@@ -8,6 +8,7 @@ import numpy as np
 
 from bt_gym.core import enums
 from bt_gym.core.execution import Session
+from bt_gym.core.impact import offset
 from bt_gym.core.market import recent_trades
 from bt_gym.core.tape import LADDER_TICKS
 from bt_gym.data.instruments import Instrument
@@ -221,6 +222,17 @@ class StrategyContext:
     def quantity(self) -> int:
         """Signed lots held, as reported: `position.quantity` without the rest."""
         return int(self._account["known_position"]["size"][0])
+
+    @property
+    def impact_offset(self) -> float:
+        """Ticks that own taking, as reported, has left in the price that the next taker pays; 0 without such a model.
+
+        It moves neither the market nor the mark (`docs/models.md`).
+        """
+        account = self._account[0]
+        mark2 = int(self._market["mark2"][0])
+        price = 0 if mark2 == enums.NO_TICK else mark2 // 2
+        return float(offset(account["models"]["impact"], account["known_footprint"], self.current_time, price))
 
     @property
     def pending_orders(self) -> list[OrderView]:

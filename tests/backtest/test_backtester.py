@@ -250,7 +250,7 @@ def test_run__refuses_what_is_missing_or_wrong_before_it_runs(session_file: Path
     fine = configured(sma)
     no_fees = configured(sma, instruments={"*": {"tick_size": 0.25, "multiplier": 50}})
     no_value = configured(sma, instruments={"*": {"tick_size": 0.25}})
-    unbuilt = configured(sma, execution={"fill_model": {"type": "probabilistic"}})
+    unbuilt = configured(sma, output={"detailed_log": True})
     refused(ConfigError, "strategy: missing", configured(), session_file)
     refused(ConfigError, "data_source.files: empty", fine)
     refused(InstrumentError, "SYNH6: fees unknown", no_fees, session_file)
@@ -264,7 +264,7 @@ def test_run__refuses_what_is_missing_or_wrong_before_it_runs(session_file: Path
     refused(ConfigError, "symbol ESZ9: in none of the tapes", fine, tape, symbol="ESZ9")
     refused(
         NotBuiltError,
-        "fill_model.type: probabilistic",
+        "detailed_log: true",
         unbuilt,
         session_file,
     )

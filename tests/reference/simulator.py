@@ -32,6 +32,7 @@ class Report(NamedTuple):
     side: int
     liquidity: int
     fee: int
+    impact: int = 0
 
 
 @dataclass(eq=False)
@@ -486,9 +487,13 @@ class Simulator:
                         size = min(own.leaves, volume)
                         volume -= size
                         self._fill(event.ts, own, own.tick, size, enums.LIQUIDITY_MAKER, number)
+            self._see_level(side, tick)
             hits = [hit for record in fills if (hit := self._fill_real(record, trade, changed))]
             if matching and side is not None:
                 self._share(event.ts, number, side, tick, volume, hits)
+
+    def _see_level(self, side: int | None, tick: int) -> None:
+        """A trade comes to a level; for the fill models of `tests.reference.fill_models`."""
 
     def _resting_side(self, trade: Record) -> int | None:
         """Side of the book that a trade meets; None when it meets no displayed level."""
