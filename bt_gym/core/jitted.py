@@ -180,7 +180,8 @@ def _show_now(now, desk, why, market, events) -> None:
 
 
 @njit
-def _show_own(own, account) -> None:
+def show_own(own, account) -> None:
+    """Writes position and orders as reported."""
     own["position"] = account["known_position"]
     live = 0
     pending = np.int64(0)
@@ -287,7 +288,7 @@ def run(decide, memory, desks, accounts, log, markets, records, events, blocks, 
                 count = read_trades(records, counts[1], last, trades)
             counts[1] = last
         _show_now(now, desk, why, market, events)
-        _show_own(own, account)
+        show_own(own, account)
         requests["count"] = 0
         decide(memory, now, market, own, trades[:count], requests)
         if requests["lost"] > 0:
