@@ -97,3 +97,20 @@ def test_replay__checks_itself_and_prints_one_json_object() -> None:
     for target_ in report["targets"]:
         assert set(target_) == {"name", "value", "unit", "target", "bound", "met"}
         assert target_["met"] == (target_["value"] >= target_["target"])
+
+
+def test_backtest__checks_itself_and_prints_one_json_object() -> None:
+    command = [sys.executable, "-m", "benchmarks.backtest", "--quick", "--json"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    session, *cases = report["results"]
+    assert session["records"] > session["events"] > session["trades"] > session["grid_fills"] > 0
+    names = [case["name"].removeprefix("synthetic/") for case in cases]
+    ours = ["grid_jitted", "grid_report", "grid_python", "sma_python", "sma_jitted", "l3_book"]
+    assert names[: len(ours)] == ours
+    assert all(name.startswith("hftbacktest_") for name in names[len(ours) :])
+    assert all(0 < case["min_s"] <= case["median_s"] and case["vs_l3_book"] > 0 for case in cases)
+    assert {"grid_jitted_mrec_s", "grid_vs_bare_book", "python_overhead_ratio"} <= {
+        t["name"] for t in report["targets"]
+    }

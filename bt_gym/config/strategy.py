@@ -7,9 +7,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationInfo, field_validator
 
 from bt_gym import _yaml
-from bt_gym._section import Count, File, Free, Number, Overrides, Section, Several, validate
+from bt_gym._section import Count, File, Free, Number, Overrides, Section, Several, Whole, validate
 from bt_gym.config.backtest_section import BacktestSection
+from bt_gym.config.executions import AlmgrenChrissParameters, PovParameters, TwapParameters, VwapParameters
 from bt_gym.config.instruments import InstrumentConfig
+from bt_gym.config.market_makers import (
+    AvellanedaStoikovParameters,
+    GlftParameters,
+    GridParameters,
+    NotNegative,
+    Positive,
+)
 
 
 class StrategyConfig(Section):
@@ -119,6 +127,141 @@ class MlEnhancedMomentumConfig(StrategyConfig):
     """Window, thresholds, size and model."""
 
 
+class GridConfig(StrategyConfig):
+    """A grid of quotes around the mid."""
+
+    type: Literal["grid"] = "grid"
+    """Grid market maker."""
+    parameters: GridParameters = GridParameters()
+    """Quotes, skew and limits."""
+
+
+class AvellanedaStoikovConfig(StrategyConfig):
+    """Market making by reservation price and optimal spread."""
+
+    type: Literal["avellaneda_stoikov"] = "avellaneda_stoikov"
+    """Avellaneda and Stoikov (2008)."""
+    parameters: AvellanedaStoikovParameters = AvellanedaStoikovParameters()
+    """Model and limits."""
+
+
+class GlftConfig(StrategyConfig):
+    """Market making without a horizon."""
+
+    type: Literal["glft"] = "glft"
+    """Gueant, Lehalle and Fernandez-Tapia (2013)."""
+    parameters: GlftParameters = GlftParameters()
+    """Model and limits."""
+
+
+class TwapConfig(StrategyConfig):
+    """Works an order off in equal parts."""
+
+    type: Literal["twap"] = "twap"
+    """Time-weighted execution."""
+    parameters: TwapParameters = TwapParameters()
+    """Order and parts."""
+
+
+class VwapConfig(StrategyConfig):
+    """Works an order off along a volume curve of the past."""
+
+    type: Literal["vwap"] = "vwap"
+    """Volume-weighted execution."""
+    parameters: VwapParameters = VwapParameters()
+    """Order and curve."""
+
+
+class PovConfig(StrategyConfig):
+    """Works an order off as a share of the volume."""
+
+    type: Literal["pov"] = "pov"
+    """Percentage of volume."""
+    parameters: PovParameters = PovParameters()
+    """Order and share."""
+
+
+class AlmgrenChrissConfig(StrategyConfig):
+    """Works an order off between cost and risk."""
+
+    type: Literal["almgren_chriss"] = "almgren_chriss"
+    """Almgren and Chriss (2000)."""
+    parameters: AlmgrenChrissParameters = AlmgrenChrissParameters()
+    """Order, impact and aversion to risk."""
+
+
+class PairsParameters(Section):
+    """Two instruments of one run."""
+
+    symbols: Annotated[tuple[str, ...], Field(strict=False, min_length=2, max_length=2)]
+    """First and second leg."""
+    ratio: Number = 1.0
+    """The spread is the first mid less so many times the second."""
+    lookback: Annotated[Count, Field(ge=2)] = 60
+    """Looks at the spread in the window."""
+    entry_threshold: Positive = 2.0
+    """Standard deviations from the window's mean at which a position is opened."""
+    exit_threshold: NotNegative = 0.5
+    """Standard deviations at which it is closed; at most entry_threshold."""
+    size: Count = 1
+    """Lots of each leg."""
+    interval_ms: Count = 1000
+    """Time between two looks, ms."""
+
+    @field_validator("exit_threshold")
+    @classmethod
+    def _below_entry(cls, value: float, info: ValidationInfo) -> float:
+        if value > info.data.get("entry_threshold", value):
+            raise ValueError(f"must be at most entry_threshold ({info.data['entry_threshold']}), got {value}")
+        return value
+
+
+class PairsConfig(StrategyConfig):
+    """Trades two instruments against each other."""
+
+    type: Literal["pairs"] = "pairs"
+    """Pairs by z-score of their spread."""
+    parameters: PairsParameters
+    """Legs, window and thresholds."""
+
+
+class DoNothingParameters(Section):
+    """There are none."""
+
+
+class DoNothingConfig(StrategyConfig):
+    """Never trades: what every report must show as zero."""
+
+    type: Literal["do_nothing"] = "do_nothing"
+    """Does nothing."""
+    parameters: DoNothingParameters = DoNothingParameters()
+    """None."""
+
+
+class RandomParameters(Section):
+    """Random orders."""
+
+    seed: Annotated[Whole, Field(ge=0)] = 0
+    """The same seed gives the same decisions."""
+    size: Count = 1
+    """Most lots of an order."""
+    max_position: Count = 10
+    """Lots; an order that could lead beyond is not sent."""
+    reach: Annotated[Whole, Field(ge=0)] = 3
+    """Ticks behind the best price of its side, at most, of a limit order."""
+    interval_ms: Count = 1000
+    """Time between two decisions, ms."""
+
+
+class RandomConfig(StrategyConfig):
+    """Market orders, limit orders and cancels at random."""
+
+    type: Literal["random"] = "random"
+    """Random orders, a baseline."""
+    parameters: RandomParameters = RandomParameters()
+    """Seed and limits."""
+
+
 class OwnStrategyConfig(StrategyConfig):
     """A user's own class, imported as `module:Name`; its parameters are its own affair."""
 
@@ -136,6 +279,16 @@ def _strategy_tag(value: Any) -> str | None:
 AnyStrategyConfig = Annotated[
     Annotated[SmaCrossoverConfig, Tag("sma_crossover")]
     | Annotated[MlEnhancedMomentumConfig, Tag("ml_enhanced_momentum")]
+    | Annotated[GridConfig, Tag("grid")]
+    | Annotated[AvellanedaStoikovConfig, Tag("avellaneda_stoikov")]
+    | Annotated[GlftConfig, Tag("glft")]
+    | Annotated[TwapConfig, Tag("twap")]
+    | Annotated[VwapConfig, Tag("vwap")]
+    | Annotated[PovConfig, Tag("pov")]
+    | Annotated[AlmgrenChrissConfig, Tag("almgren_chriss")]
+    | Annotated[PairsConfig, Tag("pairs")]
+    | Annotated[DoNothingConfig, Tag("do_nothing")]
+    | Annotated[RandomConfig, Tag("random")]
     | Annotated[OwnStrategyConfig, Tag("module:Name")],
     Discriminator(_strategy_tag),
 ]

@@ -47,8 +47,9 @@ own_order_dtype = np.dtype(
         ("price", "<i4"),  # limit in ticks; of a market order 0 before its protection price is known
         ("size", "<i4"),  # lots ordered in total
         ("leaves", "<i4"),  # lots still working
-        ("acknowledged", "<i4"),  # 1: known to have arrived
+        ("state", "<i4"),  # enums.STATE_*
         ("cancelling", "<i4"),  # 1: a cancel or modify is under way
+        ("trigger", "<i4"),  # ticks, of a stop; enums.NO_TICK otherwise
     ],
     align=True,
 )
@@ -180,7 +181,20 @@ def _show_now(now, desk, why, market, events) -> None:
 
 
 @njit
-def _show_own(own, account) -> None:
+def _state(order) -> int:
+    """Where an order stands in its life, as its strategy knows."""
+    if not order["acknowledged"]:
+        return enums.STATE_PENDING_NEW
+    if order["unanswered"]:
+        return enums.STATE_PENDING_CHANGE
+    if order["is_stop"] and not order["known_triggered"]:
+        return enums.STATE_UNTRIGGERED
+    return enums.STATE_PARTIALLY_FILLED if order["known_size"] > order["known_leaves"] else enums.STATE_WORKING
+
+
+@njit
+def show_own(own, account) -> None:
+    """Writes position and orders as reported."""
     own["position"] = account["known_position"]
     live = 0
     pending = np.int64(0)
@@ -205,8 +219,9 @@ def _show_own(own, account) -> None:
         row["price"] = order["known_price"]
         row["size"] = order["known_size"]
         row["leaves"] = order["known_leaves"]
-        row["acknowledged"] = order["acknowledged"]
+        row["state"] = _state(order)
         row["cancelling"] = order["unanswered"] > 0
+        row["trigger"] = order["trigger"] if order["is_stop"] else enums.NO_TICK
         pending += (1 - 2 * np.int64(order["side"])) * np.int64(order["known_leaves"])
         live += 1
     own["live"] = live
@@ -287,7 +302,7 @@ def run(decide, memory, desks, accounts, log, markets, records, events, blocks, 
                 count = read_trades(records, counts[1], last, trades)
             counts[1] = last
         _show_now(now, desk, why, market, events)
-        _show_own(own, account)
+        show_own(own, account)
         requests["count"] = 0
         decide(memory, now, market, own, trades[:count], requests)
         if requests["lost"] > 0:

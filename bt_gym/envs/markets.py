@@ -11,13 +11,13 @@ import numpy as np
 from bt_gym.config.env import EnvConfig
 from bt_gym.core import enums
 from bt_gym.core.batch import new_envs, source_dtype, span_dtype
-from bt_gym.core.orders import new_models
 from bt_gym.data.dataset import DEFAULT, default_tapes
 from bt_gym.data.instruments import Instrument
 from bt_gym.data.sidecar import feature_sums
 from bt_gym.data.synthetic import PROFILES
 from bt_gym.data.tape import SUFFIX, Tape, ingest
 from bt_gym.errors import ConfigError, EmptyDataError
+from bt_gym.execution_models import execution_models
 
 SESSION_BREAK_NS = 1_800_000_000_000
 """A break of trading this long ends a session; a shorter one is a halt in it."""
@@ -45,6 +45,8 @@ class Markets:
         self._sums = [feature_sums(tape) for tape in self.tapes]  # kept alive for the addresses
         first = [int(tape.events["ts_event"][0]) for tape in self.tapes]
         self.days = np.array([int(f"{datetime.fromtimestamp(ts // 10**9, UTC):%Y%m%d}") for ts in first], np.int64)
+        # a loss ends the episode, which is the environment's affair
+        limits = config.risk.model_copy(update={"max_loss": None})
         templates = []
         spans: list[tuple[int, ...]] = []
         for number, (tape, instrument) in enumerate(tapes):
@@ -55,7 +57,7 @@ class Markets:
             for name in ("record", "event", "block"):
                 source[f"{name}_count"] = len(arrays[f"{name}s"])
             source["extra_delay"] = self.extra_delay
-            models = make_models(config, instrument)
+            models = execution_models(config.execution, limits, instrument)
             self.sources["models"][number] = models[0]
             templates.append(new_envs(1, models))
             spans += [(number, *span) for span in find_spans(tape.events, window, self.extra_delay)]
@@ -70,23 +72,6 @@ class Markets:
         self.spans["before"][1:] = np.cumsum(starts + 1)[:-1]
         self.spans["windows"][1:] = np.cumsum(starts // window + 1)[:-1]
         self.window_count = int(np.sum(starts // window + 1))
-
-
-def make_models(config: EnvConfig, instrument: Instrument) -> np.ndarray:
-    """Models and limits of an account, (1,) of `orders.models_dtype`."""
-    execution, risk, latency = config.execution, config.risk, config.execution.latency_model
-    maker_fee, taker_fee = instrument.require_fees()
-    limits = {name: getattr(risk, name) for name in ("max_position", "max_order_size", "max_orders_per_second")}
-    return new_models(
-        entry_latency=latency.compute_latency_ns + latency.entry_latency_ns,
-        response_latency=latency.response_latency_ns,
-        tick_value=instrument.tick_value_micros,
-        maker_fee=maker_fee,
-        taker_fee=taker_fee,
-        protection=execution.protection_ticks,
-        fill_on_cross=int(getattr(execution.fill_model, "fill_on_cross", True)),
-        **{name: value for name, value in limits.items() if value is not None},
-    )
 
 
 def find_spans(events: np.ndarray, window: int, extra_delay: int) -> list[tuple[int, int, int, int]]:

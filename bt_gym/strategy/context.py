@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bt_gym._jit import bound, njit
 from bt_gym.core import enums
 from bt_gym.core.execution import Session
 from bt_gym.core.impact import offset
+from bt_gym.core.jitted import own_dtype, show_own
 from bt_gym.core.market import recent_trades
 from bt_gym.core.tape import LADDER_TICKS
 from bt_gym.data.instruments import Instrument
@@ -16,6 +18,14 @@ from bt_gym.strategy.events import Side, Trade
 
 _PHASES = enums.names("PHASE_")
 _STATES = enums.names("STATE_")
+_SIDES = (Side.BUY, Side.SELL)
+
+
+@njit
+def _show(owns, accounts):
+    own = owns[0]
+    show_own(own, accounts[0])
+    return own["live"], own["pending"]
 
 
 class PriceLevel(NamedTuple):
@@ -52,8 +62,7 @@ class PositionView:
     total_volume: int  # lots
 
 
-@dataclass(frozen=True, slots=True)
-class OrderView:
+class OrderView(NamedTuple):
     """An own order as reported; also one that is still on its way."""
 
     order_id: int
@@ -62,6 +71,8 @@ class OrderView:
     size: int  # lots ordered
     leaves: int  # lots still working, as known
     acknowledged: bool
+    ticks: int  # the price in ticks
+    cancelling: bool  # a cancel or modify of it is under way
     filled: int = 0  # lots, as known
     state: str = "working"  # enums.STATE_* in lower case
     stop_price: float | None = None  # trigger of a stop
@@ -74,24 +85,25 @@ class MarketStateView:
         self._session = session
         self._market = market
         self._instrument = instrument
+        # a view of a field is read ten times faster than a field of a record
+        self._received = market["event"]
+        self._base = market["base"]
+        self._ladder = market["ladder"][0]
+        self._best_ticks = (session.events["bid"], session.events["ask"])
+        self._flags = session.events["flags"]
 
     def price(self, ticks: int) -> float:
         """Ticks in currency."""
         return int(ticks) * self._instrument.tick_size_nanos / 1e9
 
-    @property
-    def _last(self) -> Any:
-        received = int(self._market["event"][0])
-        return self._session.events[received - 1] if received else None
-
     def _best(self, side: int) -> PriceLevel | None:
-        event = self._last
-        tick = enums.NO_TICK if event is None else int(event["ask" if side else "bid"])
+        received = self._received.item()
+        tick = self._best_ticks[side].item(received - 1) if received else enums.NO_TICK
         if tick == enums.NO_TICK:
             return None
-        offset = tick - int(self._market["base"][0])
-        size = int(self._market["ladder"][0, side, offset]) if 0 <= offset < LADDER_TICKS else 0
-        return PriceLevel(self.price(tick), tick, size)
+        offset = tick - self._base.item()
+        size = self._ladder.item((side, offset)) if 0 <= offset < LADDER_TICKS else 0
+        return PriceLevel(tick * self._instrument.tick_size_nanos / 1e9, tick, size)
 
     def best_bid(self) -> PriceLevel | None:
         """The highest bid, None when there is none."""
@@ -121,8 +133,8 @@ class MarketStateView:
     @property
     def phase(self) -> str:
         """snapshot, pre_open, auction, continuous, halt or suspect."""
-        event = self._last
-        return _PHASES[enums.PHASE_SUSPECT if event is None else int(event["flags"]) & enums.PHASE_MASK]
+        received = self._received.item()
+        return _PHASES[self._flags.item(received - 1) & enums.PHASE_MASK if received else enums.PHASE_SUSPECT]
 
     def recent_trades(self, count: int) -> list[Trade]:
         """The last trades received, newest first, at most `count`."""
@@ -144,17 +156,6 @@ class MarketStateView:
         }
         vwap = int(session["notional"]) * self._instrument.tick_size_nanos / volume / 1e9 if volume else None
         return SessionStatistics(int(session["trades"]), volume, vwap, **prices)
-
-
-def _state(order: np.void) -> int:
-    """Where an order stands in its life (enums.STATE_*), as its strategy knows."""
-    if not order["acknowledged"]:
-        return enums.STATE_PENDING_NEW
-    if order["unanswered"]:
-        return enums.STATE_PENDING_CHANGE
-    if order["is_stop"] and not order["known_triggered"]:
-        return enums.STATE_UNTRIGGERED
-    return enums.STATE_PARTIALLY_FILLED if order["known_size"] > order["known_leaves"] else enums.STATE_WORKING
 
 
 class StrategyContext:
@@ -188,6 +189,9 @@ class StrategyContext:
         self._account = account
         self._market = market
         self._contexts = contexts
+        self._quantity = account["known_position"]["size"]
+        self._own = np.zeros(1, own_dtype)
+        self._show = bound(_show, self._own, account)
 
     def of(self, symbol: str) -> "StrategyContext":
         """The same strategy's context of another instrument of the run.
@@ -221,7 +225,7 @@ class StrategyContext:
     @property
     def quantity(self) -> int:
         """Signed lots held, as reported: `position.quantity` without the rest."""
-        return int(self._account["known_position"]["size"][0])
+        return self._quantity.item()
 
     @property
     def impact_offset(self) -> float:
@@ -237,26 +241,26 @@ class StrategyContext:
     @property
     def pending_orders(self) -> list[OrderView]:
         """Own orders that are working or on their way, as reported, oldest first."""
-        orders = self._account["orders"][0]
-        rows = orders[(orders["status"] != enums.STATUS_FREE) & (orders["known_leaves"] > 0)]
+        live, _ = self._show(self._own, self._account)
+        tick = self.instrument.tick_size_nanos
         return [
             OrderView(
-                int(row["order_id"]),
-                Side(int(row["side"])),
-                self.market_state.price(row["known_price"]),
-                int(row["known_size"]),
-                int(row["known_leaves"]),
-                bool(row["acknowledged"]),
-                int(row["known_size"]) - int(row["known_leaves"]),
-                _STATES[_state(row)],
-                self.market_state.price(row["trigger"]) if row["is_stop"] else None,
+                order_id,
+                _SIDES[side],
+                ticks * tick / 1e9,
+                size,
+                leaves,
+                state != enums.STATE_PENDING_NEW,
+                ticks,
+                changing == 1,
+                size - leaves,
+                _STATES[state],
+                None if trigger == enums.NO_TICK else trigger * tick / 1e9,
             )
-            for row in rows[np.argsort(rows["order_id"])]
+            for order_id, side, ticks, size, leaves, state, changing, trigger in self._own["orders"][0, :live].tolist()
         ]
 
     @property
     def pending_quantity(self) -> int:
         """Signed lots of all pending orders: what the position would change by if all of them filled."""
-        orders = self._account["orders"][0]
-        live = orders["status"] != enums.STATUS_FREE
-        return int(((1 - 2 * orders["side"].astype(np.int64)) * orders["known_leaves"])[live].sum())
+        return self._show(self._own, self._account)[1]

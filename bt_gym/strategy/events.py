@@ -1,6 +1,5 @@
 """What a strategy is told: market events as received, and news of its own orders."""
 
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
@@ -53,8 +52,7 @@ class ExecutionReport(NamedTuple):
     ts_exchange: int  # ns UTC
 
 
-@dataclass(frozen=True, slots=True)
-class MarketEvent:
+class MarketEvent(NamedTuple):
     """One match group of the exchange as received, or (kind OWN) news of one strategy's orders."""
 
     symbol: str
