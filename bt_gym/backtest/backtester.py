@@ -26,6 +26,9 @@ from bt_gym.strategy.base import Strategy
 from bt_gym.strategy.events import EventKind
 from bt_gym.strategy.registry import make_strategy
 
+NEEDS_ORDERS = ("fifo", "probabilistic", "pro_rata", "cme")
+"""Fill models that follow single orders: tapes of price levels have none."""
+
 
 class Backtester:
     """Runs strategies over recorded sessions.
@@ -160,6 +163,8 @@ class Backtester:
                     folder=self.tape_folder,
                 )
                 opened.append(tapes.Tape.open(path))
+        for tape in opened:
+            self._refuse_levels(tape)
         pairs = [(tape, self._facts(tape.symbol)) for tape in opened]
         for tape, instrument in pairs:
             if tape.tick_size_nanos != instrument.tick_size_nanos:
@@ -168,6 +173,18 @@ class Backtester:
                     f"{instrument.tick_size_nanos / 1e9:g}: ingest the source files again"
                 )
         return pairs
+
+    def _refuse_levels(self, tape: tapes.Tape) -> None:
+        """A fill model that follows single orders needs a tape that is made of them."""
+        model = self.config.backtest.execution.fill_model.type
+        if tape.book == "none":
+            raise TapeError(f"{tape.path}: holds trades alone: orders need a book, ingest mbo or mbp-10 data")
+        if tape.book == "l2" and model in NEEDS_ORDERS:
+            raise TapeError(
+                f"{tape.path}: holds the best {tape.metadata['levels']} levels a side, no single orders (L2), but "
+                f"execution.fill_model {model} needs these: ingest mbo data, or set a queue model of levels, such as "
+                "risk_averse"
+            )
 
     @property
     def _models(self) -> Callable[[Instrument], np.ndarray]:
