@@ -39,7 +39,8 @@ from bt_gym.core import enums
 from bt_gym.core.latency import ANSWER, ANSWERED, EXCHANGE, REQUEST, RESPONSE
 from bt_gym.core.orders import new_models
 from bt_gym.data.instruments import Instrument
-from bt_gym.errors import ConfigError
+from bt_gym.data.tape import Tape
+from bt_gym.errors import ConfigError, TapeError
 
 _Z99 = 2.3263478740408408  # 99 % of a standard normal distribution lie below
 _WITHOUT_QUEUE = {enums.FILL_NEVER_AT_TOUCH, enums.FILL_FRONT_OF_QUEUE}  # and all estimates
@@ -106,19 +107,19 @@ def needs_orders(fill_model: FillModelConfig) -> bool:
     return not (model in _WITHOUT_QUEUE or model >= enums.FILL_RISK_AVERSE or is_share)
 
 
-def check_tape(fill_model: FillModelConfig, symbol: str, book: str) -> None:
+def check_tape(fill_model: FillModelConfig, tape: Tape) -> None:
     """Refuses a fill model that the tape can't support.
 
-    Args:
-        book: "l3" when the tape knows orders one by one, "l2" when it knows level sizes only.
-
     Raises:
-        ConfigError: it can't.
+        TapeError: it can't: the tape knows level sizes only and the model follows single orders, or it has no book.
     """
-    if book != "l3" and needs_orders(fill_model):
-        raise ConfigError(
-            f"backtest.execution.fill_model.type: {fill_model.type} needs order by order data, {symbol} has level "
-            "sizes only; use power_prob3, or any other queue model"
+    if tape.book == "none":
+        raise TapeError(f"{tape.path}: holds trades alone: orders need a book, ingest mbo or mbp-10 data")
+    if tape.book == "l2" and needs_orders(fill_model):
+        raise TapeError(
+            f"{tape.path}: holds the best {tape.metadata['levels']} levels a side, no single orders (L2), but "
+            f"execution.fill_model {fill_model.type} needs these: ingest mbo data, or set a queue model of levels, such "
+            "as risk_averse"
         )
 
 

@@ -92,18 +92,25 @@ def test_bounds__never_at_touch_leaves_crossing_adds_out():
     assert models(fill_model={"type": "front_of_queue"})["fill_on_cross"] == 1
 
 
+def tape(book: str) -> Tape:
+    records, events, blocks = (np.zeros(0, dtype) for dtype in (record_dtype, event_dtype, block_dtype))
+    return Tape(records, events, blocks, {"book": book, "levels": 10}, Path("ESH4.tape.arrow"))
+
+
 def test_check_tape__level_data_have_no_queue():
     level_data = ["never_at_touch", "front_of_queue", "probabilistic", *ESTIMATES]
     for name in level_data:
-        check_tape(execution(fill_model={"type": name}).fill_model, "ESH4", "l2")
+        check_tape(execution(fill_model={"type": name}).fill_model, tape("l2"))
     exact = [{"type": "fifo"}, {"type": "pro_rata"}, {"type": "cme", "algorithm": "K"}]
     exact.append({"type": "probabilistic", "queue_position_model": "exact"})
     for fill in exact:
         fill_model = execution(fill_model=fill).fill_model
         assert needs_orders(fill_model)
-        check_tape(fill_model, "ESH4", "l3")
-        with pytest.raises(ConfigError, match=f"{fill['type']} needs order by order data, ESH4 has level sizes only"):
-            check_tape(fill_model, "ESH4", "l2")
+        check_tape(fill_model, tape("l3"))
+        with pytest.raises(TapeError, match=f"best 10 levels a side, no single orders.*{fill['type']} needs these"):
+            check_tape(fill_model, tape("l2"))
+    with pytest.raises(TapeError, match="holds trades alone"):
+        check_tape(execution(fill_model={"type": "risk_averse"}).fill_model, tape("none"))
 
 
 def test_lognormal__median_and_p99_are_met():

@@ -25,6 +25,7 @@ from bt_gym.strategy.events import EventKind
 from bt_gym.strategy.registry import make_strategy
 
 
+
 class Backtester:
     """Runs strategies over recorded sessions.
 
@@ -87,7 +88,7 @@ class Backtester:
         lanes = self._open()
         execution = self.config.backtest.execution
         for tape, _ in lanes:
-            check_tape(execution.fill_model, tape.symbol, tape.metadata.get("book", "l3"))
+            check_tape(execution.fill_model, tape)
         latency = execution.latency_model
         feed = latency.extra_feed_latency_ns
         replay = MarketReplayEngine(lanes, speed=self.speed, extra_delay=feed)

@@ -23,11 +23,12 @@ import pyarrow as pa
 from bt_gym.core import enums
 from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT, block_dtype, event_dtype, record_dtype
 from bt_gym.data.compiler import COMPILER_VERSION, Compiler, Piece, label_phases
-from bt_gym.data.dbn import DbnFile, open_dbn
+from bt_gym.data.dbn import DbnFile, open_market
 from bt_gym.data.files import replace_file, sha256
+from bt_gym.data.l2 import SCHEMAS, LevelCompiler
 from bt_gym.data.proof import Proof
 from bt_gym.data.symbology import Selection
-from bt_gym.errors import CapacityError, DataError, EmptyDataError, SymbolError, TapeError
+from bt_gym.errors import CapacityError, DataError, EmptyDataError, SchemaError, SymbolError, TapeError
 
 FORMAT_VERSION = 2
 SUFFIX = ".tape.arrow"
@@ -42,7 +43,8 @@ class Tape:
         records: (R,) of `core.tape.record_dtype`.
         events: (E,) of `core.tape.event_dtype`.
         blocks: (B,) of `core.tape.block_dtype`.
-        metadata: symbol, tick_size_nanos, sources (name, sha256), counters, compiler and format version.
+        metadata: symbol, tick_size_nanos, sources (name, sha256), counters, proof, compiler and format version; `book`
+            is l3 (single orders), l2 (the best `levels` a side) or none (trades alone).
         path: of the file.
     """
 
@@ -64,6 +66,11 @@ class Tape:
     def key(self) -> str:
         """sha256 of everything the tape depends on."""
         return self.metadata["key"]
+
+    @property
+    def book(self) -> str:
+        """l3: made of single orders; l2: of the best levels; none: of trades alone."""
+        return self.metadata["book"]
 
     @property
     def proof(self) -> Proof:
@@ -166,7 +173,7 @@ def ingest(
         DataError: a file can't be used, or the files don't follow each other. Nothing is left behind.
         TapeError: the folder can't be written.
     """
-    sources = [open_dbn(file) for file in files]
+    sources = [open_market(file) for file in files]
     selections = [source.select(symbol) for source in sources]
     name = _one_instrument(sources, selections)
     tick_size = tick_size_nanos(name) if callable(tick_size_nanos) else tick_size_nanos
@@ -180,7 +187,8 @@ def ingest(
         except TapeError:
             pass  # damaged: made again below
 
-    compiler = Compiler(tick_size)
+    levels = SCHEMAS.get(sources[0].schema or "mbo")
+    compiler = Compiler(tick_size) if levels is None else LevelCompiler(tick_size, levels)
     with _Scratch(folder) as scratch:
         _compile(compiler, sources, selections, scratch, progress)
         columns = scratch.columns()
@@ -195,6 +203,8 @@ def ingest(
             "symbol": name,
             "tick_size_nanos": tick_size,
             "dataset": sources[0].dataset,
+            "book": "l3" if levels is None else "l2" if levels else "none",
+            "levels": levels,
             "sources": [{"name": s.path.name, "sha256": h} for s, h in zip(sources, hashes, strict=True)],
             "counters": compiler.counters,
             "proof": compiler.proof.to_metadata(),
@@ -211,6 +221,11 @@ def _one_instrument(sources: Sequence[DbnFile], selections: Sequence[Selection])
     if not sources:
         raise EmptyDataError("no files given: name at least one")
     for source, selection in zip(sources, selections, strict=True):
+        if source.schema != sources[0].schema:
+            raise SchemaError(
+                f"{source.path}: holds schema {source.schema}, {sources[0].path} {sources[0].schema}: "
+                "ingest files of one schema at a time"
+            )
         here, first = (selection.symbol, source.dataset), (selections[0].symbol, sources[0].dataset)
         if here != first:
             raise SymbolError(
