@@ -118,8 +118,8 @@ def check_tape(fill_model: FillModelConfig, tape: Tape) -> None:
     if tape.book == "l2" and needs_orders(fill_model):
         raise TapeError(
             f"{tape.path}: holds the best {tape.metadata['levels']} levels a side, no single orders (L2), but "
-            f"execution.fill_model {fill_model.type} needs these: ingest mbo data, or set a queue model of levels, such "
-            "as risk_averse"
+            f"execution.fill_model {fill_model.type} needs these: ingest mbo data, or set a queue model of levels, "
+            "such as risk_averse"
         )
 
 

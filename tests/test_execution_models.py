@@ -10,8 +10,10 @@ import pytest
 
 from bt_gym.config import BacktestConfig, ExecutionConfig, RiskLimitsConfig
 from bt_gym.core import enums
+from bt_gym.core.tape import block_dtype, event_dtype, record_dtype
 from bt_gym.data.instruments import Instrument
-from bt_gym.errors import ConfigError
+from bt_gym.data.tape import Tape
+from bt_gym.errors import ConfigError, TapeError
 from bt_gym.execution_models import check_tape, describe, execution_models, needs_orders
 
 ES = Instrument.from_values("ESH4", tick_size="0.25", multiplier=50, maker_fee="2.05", taker_fee="2.05")

@@ -25,7 +25,6 @@ from bt_gym.strategy.events import EventKind
 from bt_gym.strategy.registry import make_strategy
 
 
-
 class Backtester:
     """Runs strategies over recorded sessions.
 
