@@ -158,6 +158,13 @@ OWN_FEATURES = (*(name for name in _PLAIN_FEATURES if name.startswith("own_")), 
 EPISODE_FEATURES = ("remaining_time",)
 """Of an episode of an environment."""
 
+DEFAULT_FEATURES = (
+    *MARKET_FEATURES,
+    *(name for name in OWN_FEATURES if not name.endswith("in_flight")),  # constant where latency is below the clock
+    *EPISODE_FEATURES,
+)
+"""What an environment's agent sees unless told otherwise."""
+
 
 class FeatureSet:
     """Names of features as kernels read them.

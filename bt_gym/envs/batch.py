@@ -50,13 +50,8 @@ class Batch:
         self.config = TASKS[task].from_sections(**sections)
         _check_built(self.config)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
-        names = self.config.observation.features or (
-            *features.MARKET_FEATURES,
-            *features.OWN_FEATURES,
-            *features.EPISODE_FEATURES,
-        )
         try:
-            self.features = features.FeatureSet(names)
+            self.features = features.FeatureSet(self.config.observation.features or features.DEFAULT_FEATURES)
         except ValueError as error:
             raise ConfigError(f"observation.features: {error}") from None
         self.settings = self._settings(autoreset, max_steps)

@@ -11,6 +11,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.errors import ConfigError
 from bt_gym.testing import check_vector_env
 from tests.envs.make import ID, SECOND, actions, assert_same, make_sync, sections, single, tapes, vector
@@ -50,7 +51,8 @@ def test_vector__passes_the_checker(mode):
 
 
 def test_features__all_vary_and_stay_inside_their_bounds():
-    env = vector(64, window_s=3.0)
+    names = [name.replace("_1m", "_20s") for name in DEFAULT_FEATURES]  # sessions here last a minute
+    env = vector(64, window_s=3.0, observation={"features": names})
     seen = [env.reset(seed=1)[0]] + [env.step(act)[0] for act in actions(12, 60, 64)]
     every = np.concatenate(seen)
     constant = [name for name, values in zip(env.feature_names, every.T, strict=True) if np.ptp(values) == 0]
