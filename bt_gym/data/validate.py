@@ -123,8 +123,7 @@ def validate(
         "compiled": {name: compiler.counters[name] for name in COMPILED},
         "matching": _matching(counts["fifo"]),
     }
-    if not result["file"]["starts_complete"]:
-        result["cold_start"] = {"until": phases.first_continuous}
+    result["cold_start"] = None if result["file"]["starts_complete"] else {"until": phases.first_continuous}
     result["supports"] = {"queue": result["matching"] != "other", "latency": _has_latency(result["latency"])}
     return result | {"findings": _findings(result)}
 
@@ -236,7 +235,7 @@ def _findings(result: dict[str, Any]) -> list[str]:
         found.append(f"no price-time matching: only {explained}; queue positions can't be exact")
     else:
         found.append(f"{fifo['iceberg']:,} of {fifo['trades']:,} trades filled hidden size: the matching can't be told")
-    if "cold_start" in result:
+    if result["cold_start"]:
         until = result["cold_start"]["until"]
         usable = f"its best levels are known from {_utc(until)}" if until is not None else "no part of it can be used"
         found.append(f"starts without a snapshot or clear: orders older than the file are missing, {usable}")
