@@ -9,10 +9,10 @@
     hftbacktest_*       the same grid in hftbacktest, L3 FIFO and L2 PowerProb3(3), on both of its depths
     l3_book             the messages applied to a bare order book, and nothing made of it
 
-`python_overhead_ratio` is what a call costs beyond the strategy's own time (everything: the core's simulation of what
-happens between two calls too), over that time. Two rows show that cost is linear: a quarter of the records against all
-of them, and one to sixteen quotes a side. `first_run` and `warm_start` are whole processes: kernels compiled anew, and
-taken from the cache.
+`python_overhead_ratio` is what a call costs beyond the strategy's own time and the simulation itself (the time of the
+compiled twin), over the strategy's own time; `overhead_ratio_with_simulation` has the simulation in it. Rows of `grid/`
+show that cost is linear: a quarter of the records against all of them, one to sixteen quotes a side. `first_run` and
+`warm_start` are whole processes: kernels compiled anew, and taken from the cache.
 
 Before anything is timed, twins must give the same reports to the byte, and our fills are compared with those of
 hftbacktest's L3 engine: of the same requests by order, side, price and exchange time, each other one with its reason.
@@ -165,24 +165,33 @@ class TimedSma(SimpleMovingAverageCrossover):
         return output
 
 
-def overhead(tape: Tape, make: Any, runs: int) -> dict[str, float]:
-    """What a call costs in the strategy and beyond it, us: medians of runs with a stopwatch in the strategy."""
+def overhead(tape: Tape, make: Any, twin: Any, runs: int) -> dict[str, float]:
+    """Medians of runs with a stopwatch in the strategy, us a call.
+
+    Its own time; what the core takes to simulate the time between two calls, as the compiled twin's run has it; and
+    what is left, which is the engine's price of a call into Python, also over the strategy's own time.
+    """
     start = time.perf_counter_ns()
     for _ in range(10_000):
         time.perf_counter_ns()
     read = (time.perf_counter_ns() - start) / 10_000
     found = []
     for _ in range(runs):
-        timed = make()
-        ready = Run(tape, timed)
-        start = time.perf_counter_ns()
-        ready()
-        whole = (time.perf_counter_ns() - start) / timed.calls
+        timed, compiled = make(), Run(tape, twin())
+        simulation = _time(compiled)
+        whole = _time(Run(tape, timed)) / timed.calls - 2 * read
         bare = timed.spent / timed.calls - read
-        found.append((bare / 1000, (whole - 2 * read - bare) / 1000, (whole - 2 * read - bare) / bare))
-    bare, engine, ratio_ = (float(np.median(column)) for column in zip(*found, strict=True))
-    calls = {"calls": timed.calls, "strategy_us_per_call": bare, "engine_us_per_call": engine}
-    return {**calls, "overhead_ratio": ratio_}
+        own = whole - bare - simulation / timed.calls
+        found.append((bare / 1000, simulation / timed.calls / 1000, own / 1000, own / bare, (whole - bare) / bare))
+    columns = ("strategy_us", "simulation_us", "engine_us", "overhead_ratio", "overhead_ratio_with_simulation")
+    medians = (float(np.median(values)) for values in zip(*found, strict=True))
+    return {"calls": timed.calls, **dict(zip(columns, medians, strict=True))}
+
+
+def _time(run: Run) -> int:
+    start = time.perf_counter_ns()
+    run()
+    return time.perf_counter_ns() - start
 
 
 def cases(stream: Stream) -> list[Case]:
@@ -382,10 +391,11 @@ def run(options: argparse.Namespace) -> tuple[list[Result], list[Target]]:
             about = check(stream)
             rows.append({"name": f"{stream.name}/session", **about})
             measured = {name.partition("/")[2]: t for name, t in measure(cases(stream), options.runs).items()}
-            calls = {
-                "grid_python": overhead(stream.tape, lambda: Timed(**GRID), options.runs),
-                "sma_python": overhead(stream.tape, lambda: TimedSma(20, 60), options.runs),
+            twins = {
+                "grid_python": (lambda: Timed(**GRID), lambda: JittedGridMarketMaker(**GRID)),
+                "sma_python": (lambda: TimedSma(20, 60), lambda: JittedSmaCrossover(20, 60)),
             }
+            calls = {case: overhead(stream.tape, *pair, options.runs) for case, pair in twins.items()}
             rows += [
                 t.result(vs_l3_book=ratio(t, measured["l3_book"]), **calls.get(n, {})) for n, t in measured.items()
             ]
