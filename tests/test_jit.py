@@ -10,9 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
+import numpy as np
 import pytest
 
 from bt_gym import _jit
+from bt_gym.core.market import find_block
+from bt_gym.core.tape import block_dtype
 
 PRELUDE = '''
 import importlib, os, sys, warnings
@@ -258,3 +262,30 @@ def test_imports__from_shared_folders_only_one_package(tmp_path: Path) -> None:
     kernel.write_text("import numpy\nimport plugin.sizes\nfrom bt_gym.core import enums\n")
     own = [file for file in _jit._imports(kernel) if file.is_relative_to(shared)]
     assert own == [shared / "plugin/sizes.py"]
+
+
+def test_bound__is_the_kernel_for_these_types() -> None:
+    blocks = np.zeros(4, block_dtype)
+    blocks["event"] = [0, 3, 7, 9]
+    call = _jit.bound(find_block, blocks, 0)
+    assert call is not find_block
+    assert [call(blocks, event) for event in range(11)] == [find_block(blocks, event) for event in range(11)]
+    assert [call(blocks, event) for event in (0, 2, 3, 10)] == [0, 0, 1, 3]
+
+
+def test_callback__is_compiled_when_first_asked_for() -> None:
+    @_jit.callback(numba.types.void(numba.types.int64[::1]))
+    def double(numbers):
+        numbers[:] *= 2
+
+    @_jit.callback(numba.types.void(numba.types.int64[::1]))
+    def negate(numbers):
+        numbers[:] *= -1
+
+    assert "compiled" not in vars(double)
+    call = numba.njit(lambda function, numbers: function(numbers))
+    numbers = np.array([1, 2, 3])
+    for function in (double, negate):
+        call(function.compiled, numbers)
+    assert numbers.tolist() == [-2, -4, -6]
+    assert len(call.signatures) == 1  # whichever function it is given

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bt_gym import EventKind, MarketEvent, Side, Strategy, StrategyConfig, Trade
+from bt_gym import BacktestConfig, EventKind, MarketEvent, Side, Strategy, StrategyConfig, Trade
 from bt_gym.core import enums
 from bt_gym.data.tape import ingest
 from bt_gym.errors import ConfigError
@@ -274,3 +274,14 @@ def test_registry__makes_every_type_with_its_defaults():
         given_ = {"symbols": ["A", "B"]} if name == "pairs" else {}
         strategy = make_strategy(StrategyConfig.from_dict({"strategy": {"type": name, "parameters": given_}}))
         assert strategy.config == make(**given_).config
+
+
+@pytest.mark.parametrize("name", ["sma_crossover", "grid_market_maker", "twap", "pairs"])
+def test_configs__of_the_repository_make_their_strategies(name: str):
+    config = BacktestConfig.from_file(Path(__file__).parent.parent.parent / "configs" / f"{name}.yaml")
+    assert config.strategy is not None
+    strategy = make_strategy(config.strategy)
+    told = config.strategy.parameters.to_dict()
+    assert {key: value for key, value in strategy.config.items() if key in told and key != "symbols"} == {
+        key: value for key, value in told.items() if key != "symbols"
+    }

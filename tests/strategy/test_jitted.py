@@ -17,6 +17,7 @@ from bt_gym import (
     StrategyOutput,
 )
 from bt_gym.core import enums
+from bt_gym.core import jitted as loop
 from bt_gym.core.orders import MAX_REQUESTS
 from bt_gym.errors import CapacityError
 from bt_gym.strategy.base import NOTHING
@@ -197,6 +198,16 @@ def test_jitted__is_shown_each_trade_once_however_seldom_it_is_called(session_fi
     for _calls, trades, volume, sold, session_trades, session_volume, row, _ in (few, many):
         assert (trades, volume, row) == (session_trades, session_volume, -1)
         assert 0 < sold < trades
+
+
+def test_loop__compiles_once_for_all_strategies(session_file: Path):
+    strategies = {
+        "sma": JittedSmaCrossover(2, 5),
+        "watch": JittedStrategy(_watch, np.zeros(8, np.int64)),
+        "greedy": JittedStrategy(_greedy, np.array([1], np.uint8), wants_trades=False),
+    }
+    backtest(session_file, strategies)
+    assert len(loop.run.signatures) == 1
 
 
 def test_jitted__needs_a_decision():
