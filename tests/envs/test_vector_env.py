@@ -47,7 +47,7 @@ def test_single_env__passes_gymnasiums_checker_without_a_warning():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_vector__passes_the_checker(mode):
-    check_vector_env(lambda: gym.make_vec(ID, 3, autoreset_mode=mode, **sections(2.0)))
+    check_vector_env(lambda: vector(3, autoreset_mode=mode, window_s=2.0))
 
 
 def test_features__all_vary_and_stay_inside_their_bounds():
