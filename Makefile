@@ -14,8 +14,10 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS)
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 8
 
-demo: $(READY) ## a strategy trades a synthetic session; prints the report and the files it wrote
+demo: $(READY) ## a strategy trades a synthetic session, then an agent learns to make a market and is judged
 	$(BIN)/bt-gym demo
+	$(BIN)/python -m agents.ppo_market_making --total-steps 500000 --save-every 10 --folder demo/agent
+	$(BIN)/python -m agents.evaluate demo/agent --quick --test-days 10
 
 test: style ## all tests: kernels with bounds checked, kernels without the compiler, then everything as it runs
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.numba_cache_boundscheck $(PYTEST) -m "kernel and not soak" tests

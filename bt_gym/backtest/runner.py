@@ -61,6 +61,7 @@ def contexts_of(
             lane.market,
             strategy.config,
             contexts,
+            account.execution,
         )
     return contexts
 

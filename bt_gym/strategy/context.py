@@ -8,7 +8,7 @@ import numpy as np
 
 from bt_gym._jit import bound, njit
 from bt_gym.core import enums
-from bt_gym.core.execution import Session
+from bt_gym.core.execution import ExecutionEngine, Session
 from bt_gym.core.impact import offset
 from bt_gym.core.jitted import own_dtype, show_own
 from bt_gym.core.market import recent_trades
@@ -179,6 +179,7 @@ class StrategyContext:
         market: np.ndarray,
         config: Mapping[str, Any],
         contexts: "dict[str, StrategyContext]",
+        execution: ExecutionEngine | None = None,
     ) -> None:
         self.strategy_id = strategy_id
         self.symbol = instrument.symbol
@@ -192,6 +193,7 @@ class StrategyContext:
         self._quantity = account["known_position"]["size"]
         self._own = np.zeros(1, own_dtype)
         self._show = bound(_show, self._own, account)
+        self._execution = execution  # with the reports, those on their way included: for the features of a policy
 
     def of(self, symbol: str) -> "StrategyContext":
         """The same strategy's context of another instrument of the run.

@@ -1,0 +1,161 @@
+"""Judges trained agents on days that they have never seen, beside baselines that were tuned on the training days only.
+
+    python -m agents.evaluate runs/ppo_1 runs/ppo_2 runs/ppo_3 runs/ppo_4 runs/ppo_5
+
+Every window of every test day is played exactly once by every policy. Runs of several seeds are one row: their spread
+is in the interval. PnL is what is left after the position has been sent home and all fees are paid.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from rich.console import Console
+from stable_baselines3 import PPO
+
+import bt_gym  # noqa: F401  (registers the environments)
+from agents.baselines import Policy, Quoter
+from agents.scores import Scores, table
+from bt_gym.data.dataset import DEFAULT
+from bt_gym.data.tape import Tape
+
+RISKS = (0.0, 0.25, 0.5, 1.0, 2.0)  # ticks
+HALF_SPREADS = (0.5, 1.0, 1.5, 2.0, 3.0)
+
+
+def play(env: Any, policy: Policy) -> dict[str, np.ndarray]:
+    """Plays every window of the environment's data exactly once.
+
+    Args:
+        env: a vector environment of bt_gym with `autoreset_mode` DISABLED and `data.sampling` ordered.
+        policy: from observations (N, F) to actions (N, D).
+
+    Returns:
+        Statistics of W episodes in the order of windows, an array (W,) each; the same W whatever N.
+    """
+    count = env.unwrapped._batch.markets.window_count
+    n = env.num_envs
+    window = np.where(np.arange(n) < count, np.arange(n), -1)  # that each environment plays; -1: one more, not counted
+    given = min(n, count)
+    obs, starts = env.reset(seed=0, options={"start_index": np.maximum(window, 0)})
+    rows: dict[int, dict[str, Any]] = {}
+    days = starts["day"].copy()
+    while len(rows) < count:
+        obs, _, terminated, truncated, infos = env.step(policy(obs))
+        done = terminated | truncated
+        if not done.any():
+            continue
+        for i in np.flatnonzero(done):
+            if window[i] >= 0:
+                assert window[i] not in rows, f"window {window[i]} was played twice"
+                rows[window[i]] = {key: value[i] for key, value in infos.items() if key[0] != "_"} | {"day": days[i]}
+            window[i] = given if given < count else -1
+            given += window[i] >= 0
+        obs, starts = env.reset(options={"reset_mask": done, "start_index": np.maximum(window, 0)})
+        days[done] = starts["day"][done]
+    return {key: np.array([rows[number][key] for number in range(count)]) for key in rows[0]}
+
+
+def score(name: str, env: Any, policies: Sequence[Policy]) -> Scores:
+    """Scores of one policy, or of the same one trained with several seeds."""
+    played = [play(env, policy) for policy in policies]
+    ticks = env.unwrapped._batch.markets.instruments[0].tick_value_micros / 1e6
+
+    def stack(key: str) -> np.ndarray:
+        return np.stack([one[key] for one in played]).astype(float)
+
+    lots = stack("volume")
+    return Scores(
+        name,
+        pnl=stack("pnl_liquidated") / ticks,
+        trades=stack("trades"),
+        maker_lots=stack("maker_share") * lots,
+        lots=lots,
+        max_inventory=stack("max_inventory"),
+        days=played[0]["day"],
+    )
+
+
+def tuned(env: Any, quick: bool = False) -> dict[str, Policy]:
+    """The baselines, with the parameters that earn most on `env`, which has the training days."""
+    quoter = Quoter(env)
+
+    def best(choices: dict[str, Policy]) -> tuple[str, Policy]:
+        earned = {name: play(env, policy)["pnl_liquidated"].mean() for name, policy in choices.items()}
+        name = max(earned, key=earned.__getitem__)
+        print(f"evaluate: of {len(choices)} on the training days best: {name}", file=sys.stderr, flush=True)
+        return name, choices[name]
+
+    step = 2 if quick else 1
+    fixed = {f"fixed spread {offset:+d}": quoter.fixed_spread(offset) for offset in quoter.offsets}
+    models = {
+        f"Avellaneda-Stoikov {risk:g}/{half:g}": quoter.avellaneda_stoikov(risk, half)
+        for risk in RISKS[::step]
+        for half in HALF_SPREADS[::step]
+    }
+    return {
+        "do nothing": quoter.do_nothing(),
+        "random": quoter.at_random(seed=0),
+        **dict([best(fixed), best(models)]),
+    }
+
+
+def make_env(args: dict[str, Any], tapes: Sequence[Tape], n: int) -> Any:
+    """The environment that an agent was trained on, over other days, in the order of windows."""
+    data = {**args["env"].get("data", {}), "files": [str(tape.path) for tape in tapes], "sampling": "ordered"}
+    return gym.make_vec(args["id"], n, autoreset_mode="Disabled", **{**args["env"], "data": data})
+
+
+def describe(split: str, tapes: Sequence[Tape]) -> set[str]:
+    """Prints which days a split has; returns their hashes."""
+    print(f"{split}: {len(tapes)} days")
+    for tape in tapes:
+        print(
+            f"  {np.datetime64(int(tape.events['ts_event'][-1]), 'ns').astype('M8[D]')} {tape.symbol} {tape.key[:16]}"
+        )
+    return {tape.key for tape in tapes}
+
+
+def main(
+    runs: Sequence[str], test_days: int = 20, num_envs: int = 256, test: Sequence[str] = (), quick: bool = False
+) -> list[Scores]:
+    """Prints the table of all policies; `runs` are folders of `agents.ppo_market_making`."""
+    torch.set_num_threads(1)
+    args = json.loads((Path(runs[0]) / "args.json").read_text())
+    files = args["env"].get("data", {}).get("files", [])
+    if files:
+        train, held_out = [Tape.open(file) for file in files], [Tape.open(file) for file in test]
+    else:
+        days = DEFAULT if test_days == DEFAULT.test else replace(DEFAULT, test=test_days, digest="")
+        train, held_out = list(days.tapes("train")), list(days.tapes("test"))
+    both = describe("train", train) & describe("test", held_out)
+    assert not both, f"days are in both splits: {both}"
+
+    baselines = tuned(make_env(args, train[::4] if quick else train, num_envs), quick)
+    env = make_env(args, held_out, num_envs)
+    models = [PPO.load(Path(run) / "model.zip", device="cpu") for run in runs]
+    scores = [score(name, env, [policy]) for name, policy in baselines.items()]
+    for name, greedy in (("PPO greedy", True), ("PPO sampled", False)):
+        torch.manual_seed(0)
+        policies = [lambda obs, m=model: m.predict(obs, deterministic=greedy)[0] for model in models]  # noqa: B023
+        scores.append(score(name, env, policies))
+    Console(width=140).print(table(scores, base=list(baselines)[-1]))
+    print(f"{len(scores[0].days)} windows of {len(held_out)} days, {len(models)} training seeds")
+    return scores
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m agents.evaluate", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("runs", nargs="+", help="folders of trained agents, of the same settings and several seeds")
+    parser.add_argument("--test-days", type=int, default=20, help="of the synthetic data set (default %(default)s)")
+    parser.add_argument("--test", nargs="*", default=[], help="tapes to judge by, where the agents' data were files")
+    parser.add_argument("--num-envs", type=int, default=256, help="played at once (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tune baselines on every fourth day and a coarser grid")
+    main(**vars(parser.parse_args()))

@@ -1,0 +1,183 @@
+"""A policy of an environment as a strategy: the same features, the same actions, the same requests.
+
+    >>> env = gym.make("bt_gym/MarketMaking-v0")  # doctest: +SKIP
+    >>> strategy = PolicyStrategy(PPO.load("model.zip"), env.unwrapped.config)  # doctest: +SKIP
+    >>> Backtester(config, files=[file]).add_strategy("ppo", strategy).run()  # doctest: +SKIP
+
+With the environment's latencies, limits and fees in the backtest's configuration, the fills of a window are the
+environment's, byte for byte.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from bt_gym._jit import njit
+from bt_gym.config.env import EnvConfig
+from bt_gym.core import actions
+from bt_gym.core.features import (
+    EPISODE_FEATURES,
+    MARKET_FEATURES,
+    OWN_FEATURES,
+    FeatureSet,
+    extract,
+    follow,
+    look,
+    memory_dtype,
+)
+from bt_gym.core.market import new_market
+from bt_gym.data.sidecar import feature_sums
+from bt_gym.data.tape import Tape
+from bt_gym.errors import ConfigError
+from bt_gym.strategy.base import NOTHING, OrderRequest, OrderUpdate, Strategy, StrategyOutput
+from bt_gym.strategy.context import StrategyContext
+from bt_gym.strategy.events import EventKind, MarketEvent, Side
+
+
+class PolicyStrategy(Strategy):
+    """Decides on the environment's clock, from its observation, by its action scheme. For runs of one instrument.
+
+    Attributes:
+        start_ns: when its window begins; it does nothing before.
+        observation: (F,) float32, the last one.
+    """
+
+    subscriptions = EventKind(0)
+
+    def __init__(
+        self, policy: Any, config: EnvConfig, *, start_ns: int | None = None, windows: int | None = None
+    ) -> None:
+        """What the environment was made of decides everything but the market.
+
+        Args:
+            policy: a model with SB3's `predict`, which is used without sampling, or a function from observations (1, F)
+                to actions (1, D).
+            config: `config` of the environment that it was trained in.
+            start_ns: when its first window begins; None: with the first decision in continuous trading.
+            windows: after how many windows it withdraws its quotes and stops; None: never.
+
+        Raises:
+            ConfigError: the environment decides on its own fills, which a strategy's clock can't.
+        """
+        if config.decision.on_fill:
+            raise ConfigError("decision.on_fill: a PolicyStrategy decides on its clock only: train without it")
+        self.policy: Callable[[np.ndarray], np.ndarray] = _as_function(policy)
+        self.env_config = config
+        self.start_ns = start_ns
+        self.windows = windows
+        self.features = FeatureSet(config.observation.features or (*MARKET_FEATURES, *OWN_FEATURES, *EPISODE_FEATURES))
+        self.observation = np.zeros(len(self.features.names), np.float32)
+        decision = config.decision
+        if decision.clock == "time":
+            self.timer_interval_ns = round(decision.interval_ms * 1e6)
+        elif decision.clock == "records":
+            self.timer_interval_records = decision.count
+        else:
+            self.timer_interval_trades = decision.count
+        self._window_ns = round(config.data.window_s * 1e9)
+        self._scheme = _scheme_of(config)
+        self._quotes = np.zeros(1, actions.quotes_dtype)
+        self._intents = np.zeros(actions.MAX_INTENTS, actions.intent_dtype)
+        self._memory = np.zeros(1, memory_dtype)
+        self._market = new_market()
+        self._rows: np.ndarray | None = None
+
+    def on_market_event(self, event: MarketEvent, context: StrategyContext) -> StrategyOutput:
+        return NOTHING
+
+    def on_timer(self, timestamp: int, context: StrategyContext) -> StrategyOutput:
+        if self.start_ns is None and context.market_state.phase == "continuous":
+            self.start_ns = timestamp
+        if self.start_ns is None or timestamp < self.start_ns:
+            return NOTHING
+        number, passed = divmod(timestamp - self.start_ns, self._window_ns)
+        if self.windows is not None and number >= self.windows:
+            action = [actions.WITHDRAW, actions.WITHDRAW, 0]
+        else:
+            self._observe(timestamp, (self._window_ns - passed) / self._window_ns, context)
+            action = [*np.asarray(self.policy(self.observation[None].copy()))[0].tolist(), 0]
+        bid, ask, size = action[:3]
+        events = self._tape(context).events
+        count = _plan(
+            self._quotes, context._account, events, context._market, self._scheme, bid, ask, size, self._intents
+        )
+        return self._output(self._intents[:count], context)
+
+    def _observe(self, now: int, remaining: float, context: StrategyContext) -> None:
+        """Writes the environment's observation at `now` (ns)."""
+        tape = self._tape(context)
+        if self._rows is None:
+            self._rows = feature_sums(tape)
+            self._market["extra_delay"] = context._market["extra_delay"]
+        _observe(
+            self._memory,
+            context._account,
+            context._execution.log,  # type: ignore[union-attr]  # a run's context has it
+            self._market,
+            context._market,
+            tape.records,
+            tape.events,
+            tape.blocks,
+            self._rows,
+            self.features.lags,
+            self.features.codes,
+            now,
+            remaining,
+            self.observation,
+        )
+
+    @staticmethod
+    def _tape(context: StrategyContext) -> Tape:
+        return context.market_state._session  # type: ignore[return-value]  # a run is over tapes
+
+    def _output(self, intents: np.ndarray, context: StrategyContext) -> StrategyOutput:
+        output = StrategyOutput()
+        for kind, order_id, side, ticks, size in intents[["kind", "order_id", "side", "price", "size"]].tolist():
+            price = context.market_state.price(ticks)
+            if kind == actions.INTENT_CANCEL:
+                output.cancellations.append(order_id)
+            elif kind == actions.INTENT_MODIFY:
+                output.updates.append(OrderUpdate(order_id, size, price))
+            else:
+                output.orders.append(OrderRequest.limit(Side(side), size, price))
+        return output
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return {"policy": type(self.policy).__name__, "environment": self.env_config.model_dump(mode="json")}
+
+
+@njit
+def _observe(
+    memories, accounts, log, markets, received, records, events, blocks, rows, lags, codes, now, remaining, out
+):
+    """Brings `markets` (1,) and the sums to what the run has received, and extracts the features."""
+    memory, market = memories[0], markets[0]
+    follow(memory, market, records, events, blocks, rows, received[0]["event"])
+    look(memory, market, events, rows, now, lags)
+    extract(memory, accounts[0], log, market, records, events, blocks, codes, now, remaining, out)
+
+
+@njit
+def _plan(quotes, accounts, events, received, schemes, bid, ask, size, intents) -> int:
+    """How many intents an action makes of what is known."""
+    last = events[received[0]["event"] - 1]
+    return actions.quote(quotes[0], accounts[0], last, schemes[0], bid, ask, size, intents)
+
+
+def _scheme_of(config: EnvConfig) -> np.ndarray:
+    """(1,) of `actions.scheme_dtype`."""
+    scheme = np.zeros(1, actions.scheme_dtype)
+    for name, values in (("offset", config.action.offsets), ("size", config.action.sizes)):
+        scheme[f"{name}_count"] = len(values)
+        scheme[f"{name}s"][0, : len(values)] = values
+    return scheme
+
+
+def _as_function(policy: Any) -> Callable[[np.ndarray], np.ndarray]:
+    if hasattr(policy, "predict"):
+        return lambda observations: policy.predict(observations, deterministic=True)[0]
+    if not callable(policy):
+        raise TypeError(f"policy {policy!r}: give a model with `predict`, or a function of observations")
+    return policy

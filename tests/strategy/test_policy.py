@@ -1,0 +1,110 @@
+"""A policy in the Backtester is the policy in the environment: observations, fills, profit."""
+
+import numpy as np
+import pytest
+from bt_gym.config.env import DecisionConfig, MarketMakingConfig
+
+from bt_gym import BacktestConfig, Backtester
+from bt_gym.core import enums
+from bt_gym.errors import ConfigError
+from bt_gym.strategy.policy import PolicyStrategy
+from tests.envs.make import SECOND, single, tapes
+
+CLOCK = 200_000_000
+WINDOW = 50
+EXECUTION = {"latency_model": {"network_latency_us": 20_000, "compute_latency_us": 300}}  # long: many races
+LIMITS = {"max_position": 3, "max_orders_per_second": 2}
+
+
+def backtester(strategy: PolicyStrategy) -> Backtester:
+    config = BacktestConfig.from_dict(
+        {
+            "backtest": {"risk_limits": LIMITS, "execution": EXECUTION},
+            "instruments": {"*": {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2}},
+        }
+    )
+    return Backtester(config, files=[tapes()[0].path]).add_strategy("policy", strategy)
+
+
+def hashed(observations: np.ndarray) -> np.ndarray:
+    """Actions that look random and follow from every bit of the observation."""
+    words = observations.view(np.uint32).astype(np.uint64)
+    mixed = (words * np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B1)).sum(1) >> np.uint64(7)
+    codes = np.array([0, 1, 2, 3, 3, 3, 4, 5])
+    return codes[np.stack([mixed % 8, (mixed >> np.uint64(3)) % 8], 1).astype(int)]
+
+
+def test_policy_strategy__sees_and_trades_what_the_environment_does():
+    env = single(window_s=float(WINDOW), days=1, execution=EXECUTION, risk=LIMITS)
+    start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 2) * CLOCK
+    observation, _ = env.reset(seed=1, options={"start_ns": start})
+    theirs, log, known, truncated = [], [], 0, False
+    while not truncated:
+        theirs.append(observation)
+        observation, _, _, truncated, info = env.step(hashed(observation[None])[0])
+        row = env._batch.envs[0]
+        written = int(row["account"]["reports_written"])
+        log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
+        known = written
+
+    ours = []
+
+    def watched(observations: np.ndarray) -> np.ndarray:
+        ours.append(observations[0])
+        return hashed(observations)
+
+    run = backtester(PolicyStrategy(watched, env.config, start_ns=start, windows=1))
+    run.run()
+    np.testing.assert_array_equal(np.array(ours), np.array(theirs))
+    fills = run.accounts[0].metrics.account.fills
+    fills = fills[fills["ts_exchange"] <= start + WINDOW * SECOND]
+    wanted = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
+    assert len(wanted) >= 40
+    assert fills.tobytes() == wanted.tobytes()
+    assert info["rejects_max_order_rate"] > 0
+    assert info["trades"] == len(wanted)
+
+
+def test_policy_strategy__starts_with_trading_and_goes_on_from_window_to_window():
+    remaining = []
+    config = MarketMakingConfig.from_sections(data={"window_s": 10.0}, observation={"features": ["remaining_time"]})
+
+    def policy(observations: np.ndarray) -> np.ndarray:
+        remaining.append(float(observations[0, 0]))
+        return np.zeros((1, 2), np.int64)
+
+    report = backtester(PolicyStrategy(policy, config)).run()
+    assert report.total_trades == 0
+    assert remaining[0] == 1.0
+    assert remaining[50] == 1.0
+    assert remaining[49] == pytest.approx(0.02)
+    assert len(remaining) in range(290, 301)  # a minute
+
+
+def test_policy_strategy__takes_models_with_predict():
+    class Model:
+        def predict(self, observations: np.ndarray, deterministic: bool) -> tuple[np.ndarray, None]:
+            assert deterministic
+            return np.full((1, 2), 3), None
+
+    report = backtester(PolicyStrategy(Model(), MarketMakingConfig())).run()
+    assert report.total_trades > 0
+
+
+def test_policy_strategy__withdraws_after_its_windows():
+    strategy = PolicyStrategy(
+        lambda obs: np.full((1, 2), 3), MarketMakingConfig.from_sections(data={"window_s": 5.0}), windows=2
+    )
+    run = backtester(strategy)
+    run.run()
+    fills = run.accounts[0].metrics.account.fills
+    assert strategy.start_ns is not None
+    assert len(fills)
+    assert fills["ts_exchange"].max() < strategy.start_ns + 10.1 * SECOND
+
+
+def test_policy_strategy__refuses_what_it_cant_do():
+    with pytest.raises(ConfigError, match=r"decision.on_fill: a PolicyStrategy decides on its clock only"):
+        PolicyStrategy(np.zeros, MarketMakingConfig(decision=DecisionConfig(on_fill=True)))
+    with pytest.raises(TypeError, match="give a model with `predict`"):
+        PolicyStrategy("model.zip", MarketMakingConfig())
