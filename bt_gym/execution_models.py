@@ -74,13 +74,6 @@ def execution_models(
     """
     maker_fee, taker_fee = instrument.require_fees()
     latency = execution.latency_model
-    given = {
-        "max_position": limits.max_position,
-        "max_order_size": limits.max_order_size,
-        "max_orders_per_second": limits.max_orders_per_second,
-        "max_loss": limits.max_loss_micros,
-        "price_collar": limits.price_collar_ticks,
-    }
     return new_models(
         entry_latency=latency.compute_latency_ns + latency.entry_latency_ns,
         response_latency=latency.response_latency_ns,
@@ -96,7 +89,8 @@ def execution_models(
         fills=_fills(execution.fill_model),
         latency=_latency(latency),
         impact=_impact(execution.market_impact),
-        **{name: value for name, value in given.items() if value is not None},
+        **limits.values,
+        **execution.fees.values,
     )
 
 

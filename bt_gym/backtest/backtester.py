@@ -109,7 +109,9 @@ class Backtester:
         wants_news = bool(strategy.subscriptions & EventKind.OWN)
         settings = self.config.backtest
         models = execution_models(settings.execution, settings.risk_limits, lane.instrument, number)
-        return TradingAccount(name, lane, models, interval_ns, wants_news)
+        account = TradingAccount(name, lane, models, interval_ns, wants_news)
+        account.flattens_at_end = settings.execution.flatten_at_end
+        return account
 
     def write(self, report: BacktestReport) -> dict[str, Path]:
         """Writes the output files that the configuration names; returns their paths by kind.

@@ -15,6 +15,7 @@ from bt_gym.config.backtest import BacktestConfig, with_overrides
 from bt_gym.config.backtest_section import BacktestSection
 from bt_gym.config.data import DataSourceConfig
 from bt_gym.config.execution import MAX_PROTECTION_TICKS, ExecutionConfig
+from bt_gym.config.fees import FeesConfig, FeeTierConfig
 from bt_gym.config.fills import (
     CmeFillConfig,
     FifoFillConfig,
@@ -70,7 +71,9 @@ __all__ = [
     "EmpiricalLatencyConfig",
     "ExecutionConfig",
     "FeatureConfig",
+    "FeeTierConfig",
     "FeedLatencyConfig",
+    "FeesConfig",
     "FifoFillConfig",
     "FillModelConfig",
     "FixedLatencyConfig",

@@ -10,6 +10,7 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
+from bt_gym.core.fees import fee_of
 from bt_gym.core.fills import entitle, share
 from bt_gym.core.impact import charge
 from bt_gym.core.orders import FAR_LEVEL
@@ -59,8 +60,8 @@ def _write(account, log, order, ts, event, exec_type, reason, price, size, liqui
 def fill(account, log, order, ts: int, event: int, price: int, size: int, liquidity: int) -> None:
     """Books a fill of an own order at the exchange; a resting order that is done leaves the book."""
     models = account["models"]
-    fee = np.int64(models["maker_fee"] if liquidity == enums.LIQUIDITY_MAKER else models["taker_fee"]) * size
     side, size, price, impact = np.int64(order["side"]), np.int64(size), np.int64(price), np.int64(0)
+    fee = fee_of(models, account["position"]["volume"], size, price, liquidity, order["filled"] == 0)
     if liquidity == enums.LIQUIDITY_TAKER and models["impact"]["model"] != enums.IMPACT_NONE:
         footprint, order_id = account["footprint"], order["order_id"]
         impact = charge(models["impact"], footprint, models["tick_value"], order_id, side, ts, price, size)

@@ -46,7 +46,7 @@ class Markets:
         first = [int(tape.events["ts_event"][0]) for tape in self.tapes]
         self.days = np.array([int(f"{datetime.fromtimestamp(ts // 10**9, UTC):%Y%m%d}") for ts in first], np.int64)
         # a loss ends the episode, which is the environment's affair
-        limits = config.risk.model_copy(update={"max_loss": None})
+        limits = config.risk.model_copy(update={"max_loss": None, "max_drawdown": None})
         templates = []
         spans: list[tuple[int, ...]] = []
         for number, (tape, instrument) in enumerate(tapes):

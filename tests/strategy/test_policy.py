@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from bt_gym.config.env import DecisionConfig, MarketMakingConfig
 
 from bt_gym import BacktestConfig, Backtester
+from bt_gym.config.env import DecisionConfig, MarketMakingConfig
 from bt_gym.core import enums
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.policy import PolicyStrategy
