@@ -24,11 +24,11 @@ class RunInfo:
 
     fill_model: str = ""
     latency_model: str = ""
-    impact_model: str = ""
     fee_model: str = ""
     data_hash: str = ""  # sha256 of the source data
     config_hash: str = ""  # sha256 of the configuration
     notes: tuple[str, ...] = ()  # what a reader must know, such as "model: none"
+    impact_model: str = ""
 
 
 @dataclass(frozen=True)

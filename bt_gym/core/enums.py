@@ -107,7 +107,6 @@ REASON_BOOK_CLEARED = 13  # the exchange dropped all resting orders
 REASON_INVALID = 14  # size below one lot, or price off the range of the tape
 REASON_PROTECTION = 15  # remainder of a market order beyond its protection price
 REASON_END_OF_DATA = 16  # closed out at the end of the data
-REASON_GATEWAY = 17  # the exchange's gateway refused the request for technical reasons (latency rows)
 REASON_FOK = 30  # fill-or-kill that could not be filled at once
 REASON_POST_ONLY = 31  # it would have taken liquidity
 REASON_GOOD_TILL_DATE = 32  # its time was over
@@ -115,6 +114,7 @@ REASON_SESSION_END = 33  # of a day order
 REASON_PRICE_COLLAR = 34  # limit too far beyond the opposite best price
 REASON_MAX_DRAWDOWN = 35  # kill switch after the drawdown limit
 REASON_KILL_SWITCH = 36  # somebody threw the switch
+REASON_GATEWAY = 37  # the gateway of the exchange refused the request for technical reasons (recorded latencies)
 REASON_MARGIN = 38  # the margin of what may be held would exceed capital and closed profit
 
 # --- marks: the price at which a position is valued

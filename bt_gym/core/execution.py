@@ -867,6 +867,7 @@ def close_out(account, log, market, records, events, blocks) -> bool:
     ts = events[number]["ts_event"]
     cancel_all(account, log, ts, number, enums.EXEC_CANCELED, enums.REASON_END_OF_DATA)
     account["requests_live"] = 0
+    account["requests_timed"] = account["requests_sent"]
     for slot in range(account["orders"].shape[0]):
         account["orders"][slot]["requests"] = 0
     slot = _free_slot(account, account["orders_sent"] + 1)

@@ -136,7 +136,7 @@ def charge(impact, footprint, tick_value: int, order_id: int, side: int, ts: int
     Args:
         impact: a record of `impact_dtype`.
         footprint: a record of `make_footprint_dtype`, changed.
-        tick_value: 1e-6 of the currency per tick and lot.
+        tick_value: as in `orders.models_dtype`; of an inverse lot, what a tick is worth at `price`.
         order_id: fills of one order at one time are one push.
         side: enums.BUY, SELL.
         ts: ns.
@@ -153,11 +153,14 @@ def charge(impact, footprint, tick_value: int, order_id: int, side: int, ts: int
         footprint["lots"] = 0
         footprint["notional"] = 0.0
         footprint["charged"] = 0
+    value = float(tick_value)
+    if tick_value < 0:
+        value = -value / (float(price) * price)
     footprint["lots"] += size if side == enums.BUY else -size
-    footprint["notional"] += float(size) * abs(price) * tick_value
+    footprint["notional"] += float(size) * abs(price) * value
     lots = float(footprint["lots"])
-    cost = lots * footprint["offset"] * tick_value
-    cost += own_cost(impact, abs(lots), footprint["notional"], float(tick_value))
+    cost = lots * footprint["offset"] * value
+    cost += own_cost(impact, abs(lots), footprint["notional"], value)
     amount = np.int64(round(cost)) - footprint["charged"]
     amount = max(amount, -footprint["paid"])
     footprint["charged"] += amount

@@ -90,7 +90,8 @@ def apply_fill(position, side: int, size: int, price: int, tick_value: int, fee:
         closed = min(abs(old), size)
         # |old| lots cost `cost`; the closed share leaves, the rest of the fill opens the other way
         share = _share(position["cost"], closed, abs(old))
-        gain = worth(closed if old > 0 else -closed, price, tick_value) - share - _share(impact, closed, size)
+        proceeds = worth(closed if old > 0 else -closed, price, tick_value)
+        gain = proceeds - share - _share(impact, closed, size)
         position["realised"] += gain
         position["cost"] += amount + gain
     position["size"] = old + change
