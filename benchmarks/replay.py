@@ -65,12 +65,17 @@ class Stream:
         return int(np.argmax(self.tape.events["flags"] & enums.PHASE_MASK == enums.PHASE_CONTINUOUS))
 
 
-def synthetic(seconds: float, folder: Path) -> Stream:
+def synthetic(seconds: float, folder: Path, profile: str = PROFILE) -> Stream:
     """Snapshot, pre-open, auction and so many seconds of trading."""
-    session = generate(SEED, seconds, PROFILE)
+    session = generate(SEED, seconds, profile)
     file = folder / "session.mbo.dbn.zst"
     session.write(file)
     return _stream("synthetic", file, session.profile.tick_nanos, folder)
+
+
+def real_stream(file: Path, folder: Path) -> Stream:
+    """A recorded session of a contract with ticks of 0.25."""
+    return _stream(file.name.partition("_")[0], file, 250_000_000, folder)
 
 
 def _stream(name: str, file: Path, tick_size: int, folder: Path) -> Stream:
@@ -268,7 +273,7 @@ def run(options: argparse.Namespace) -> tuple[list[Result], list[Target]]:
         folder = Path(name)
         streams = [synthetic(QUICK_SECONDS if options.quick else SECONDS, folder)]
         if real and not options.quick:
-            streams.append(_stream("ESH4", Path(real) / "ESH4_2023-12-25.mbo.dbn.zst", 250_000_000, folder))
+            streams.append(real_stream(Path(real) / "ESH4_2023-12-25.mbo.dbn.zst", folder))
         rows: list[Result] = []
         timings: list[dict[str, Timing]] = []
         for stream in streams:

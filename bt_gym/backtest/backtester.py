@@ -18,6 +18,7 @@ from bt_gym.backtest.report import BacktestReport, RunInfo
 from bt_gym.backtest.runner import Runner, open_desks
 from bt_gym.backtest.trading_account import TradingAccount
 from bt_gym.config import BacktestConfig, InstrumentConfig, MlEnhancedMomentumConfig, check_runnable
+from bt_gym.core.enums import names
 from bt_gym.core.orders import new_models
 from bt_gym.data import tape as tapes
 from bt_gym.data.instruments import Instrument
@@ -25,6 +26,8 @@ from bt_gym.errors import ConfigError, TapeError
 from bt_gym.strategy.base import Strategy
 from bt_gym.strategy.events import EventKind
 from bt_gym.strategy.registry import make_strategy
+
+_SELF_MATCH = {name: code for code, name in names("SELF_MATCH_").items()}
 
 
 class Backtester:
@@ -179,6 +182,7 @@ class Backtester:
             "max_order_size": limits.max_order_size,
             "max_orders_per_second": limits.max_orders_per_second,
             "max_loss": limits.max_loss_micros,
+            "price_collar": limits.price_collar_ticks,
         }
         given = {name: value for name, value in values.items() if value is not None}
 
@@ -191,6 +195,8 @@ class Backtester:
                 maker_fee=maker_fee,
                 taker_fee=taker_fee,
                 protection=execution.protection_ticks,
+                self_match=_SELF_MATCH[execution.self_match],
+                stop_on_quote=int(execution.stop_trigger == "quote"),
                 fill_on_cross=int(getattr(execution.fill_model, "fill_on_cross", True)),
                 **given,
             )

@@ -98,14 +98,17 @@ class TradingAccount:
 
     def order(self, order: OrderRequest, now: int) -> ExecutionReport | None:
         """Sends a new order at `now` (ns); returns the report of it if it did not leave our side."""
-        ticks = 0 if order.order_type == enums.ORDER_MARKET else self.ticks(order.price)
+        has_limit = order.order_type in (enums.ORDER_LIMIT, enums.ORDER_STOP_LIMIT)
+        is_stop = order.order_type in (enums.ORDER_STOP, enums.ORDER_STOP_LIMIT)
+        ticks = self.ticks(order.price) if has_limit else 0
+        trigger = self.ticks(order.stop_price) if is_stop else 0
         # An order off the grid still gets an id and a reason: the core refuses sizes below one lot.
-        size = 0 if ticks is None else _lots(order.size)
+        size = 0 if ticks is None or trigger is None else _lots(order.size)
         sent = order if size == order.size else replace(order, size=size)
-        order_id, reason = self.execution.process_order_request(sent, now, ticks or 0)
+        order_id, reason = self.execution.process_order_request(sent, now, ticks or 0, trigger or 0)
         if reason == enums.REASON_NONE:
             return None
-        limit = enums.NO_TICK if order.order_type == enums.ORDER_MARKET or ticks is None else ticks
+        limit = ticks if has_limit and ticks is not None else enums.NO_TICK
         self._record()
         self.metrics.record_refusal(now, order_id, reason, side=int(order.side), price=limit)
         price = 0.0 if order.price is None else float(order.price)
@@ -119,8 +122,10 @@ class TradingAccount:
     def update(self, update: OrderUpdate, now: int) -> ExecutionReport | None:
         """Sends a modify likewise."""
         ticks = self.ticks(update.price)
-        size = 0 if ticks is None else _lots(update.size)
-        reason = self.execution.process_modify(update.order_id, size, ticks or 0, now)
+        trigger = enums.NO_TICK if update.stop_price is None else self.ticks(update.stop_price)
+        size = 0 if ticks is None or trigger is None else _lots(update.size)
+        keep = enums.NO_TICK if trigger is None else trigger
+        reason = self.execution.process_modify(update.order_id, size, ticks or 0, now, keep)
         if reason == enums.REASON_NONE:
             return None
         return self._refuse_change(now, update.order_id, reason, REQUEST_MODIFY)

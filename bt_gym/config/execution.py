@@ -1,6 +1,6 @@
 """How our orders meet the market."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,3 +23,7 @@ class ExecutionConfig(Section):
     """What our trading does to prices."""
     protection_ticks: Annotated[Whole, Field(ge=0, le=MAX_PROTECTION_TICKS)] = 20
     """Ticks beyond the opposite best price that a market order may pay."""
+    self_match: Literal["cancel_oldest", "cancel_newest", "cancel_both", "reject", "allow"] = "cancel_oldest"
+    """What happens when an order meets one of our own."""
+    stop_trigger: Literal["trade", "quote"] = "trade"
+    """What elects a stop: trades alone, or the opposite best price as well."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bt_gym._section import Count, Money, Section, to_micros
+from bt_gym._section import Count, Money, Section, Whole, to_micros
 
 
 class RiskLimitsConfig(Section):
@@ -18,6 +18,8 @@ class RiskLimitsConfig(Section):
     """Currency lost since the start, fees and open position included, at which all trading stops."""
     max_orders_per_second: Count | None = None
     """New orders and modifications in one second of the clock."""
+    price_collar_ticks: Annotated[Whole, Field(ge=0)] | None = None
+    """Ticks beyond the opposite best price that a limit may lie; the exchange rejects what lies beyond."""
 
     @property
     def max_loss_micros(self) -> int | None:

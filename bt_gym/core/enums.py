@@ -43,14 +43,41 @@ NO_TICK = -(1 << 31)  # best price of an empty side
 # --- orders (FIX tag 40, 59)
 ORDER_LIMIT = 0
 ORDER_MARKET = 1  # with protection: limit = opposite best +- protection ticks
+ORDER_STOP = 2  # waits for its trigger, then takes up to trigger +- protection ticks
+ORDER_STOP_LIMIT = 3  # waits for its trigger, then is a limit order
+ORDER_MARKET_TO_LIMIT = 4  # takes at the opposite best price, and has that price as its limit
 TIF_GTC = 0  # rests until filled or cancelled
 TIF_IOC = 1  # what can't be filled on arrival is cancelled
+TIF_FOK = 2  # cancelled on arrival unless all of it can be filled
+TIF_GTD = 3  # rests until a given time
+TIF_DAY = 4  # rests until the session ends: the market has been silent for half an hour
 
-# --- life of an order (FIX tag 39)
+POST_ONLY_OFF = 0  # what a limit order does that would take on arrival (FIX tag 18, 6): it takes
+POST_ONLY_REJECT = 1  # it is rejected
+POST_ONLY_SLIDE = 2  # its price moves one tick away from the opposite best price
+
+# --- what happens when an arriving order meets an own resting one (CME self-match prevention, FIX tag 8000)
+SELF_MATCH_CANCEL_OLDEST = 0  # the resting order is cancelled
+SELF_MATCH_CANCEL_NEWEST = 1  # what is left of the arriving one is cancelled
+SELF_MATCH_CANCEL_BOTH = 2
+SELF_MATCH_REJECT = 3  # the arriving order is rejected as a whole
+SELF_MATCH_ALLOW = 4  # they trade with each other, and pay two fees
+
+# --- life of an order at the exchange (FIX tag 39). An end is told by its report: trade with nothing left, canceled,
+# expired or rejected; later requests for it are `REASON_TOO_LATE`.
 STATUS_FREE = 0  # the slot holds no order
 STATUS_PENDING_NEW = 1  # sent, not yet at the exchange
 STATUS_WORKING = 2  # resting in the book
-STATUS_DONE = 3  # filled, cancelled, expired or rejected; the slot is freed
+STATUS_DONE = 3  # filled, cancelled, expired or rejected; the slot is freed when the strategy has learned of it
+STATUS_UNTRIGGERED = 4  # a stop that waits for its trigger
+STATUS_TRIGGERED = 5  # one that acts at the end of the event under way
+
+# --- life of an order as its strategy knows it (FIX tag 39)
+STATE_PENDING_NEW = 0  # sent, not acknowledged
+STATE_WORKING = 1  # acknowledged, nothing filled
+STATE_PARTIALLY_FILLED = 2
+STATE_PENDING_CHANGE = 3  # a cancel or modify has been sent and not been answered
+STATE_UNTRIGGERED = 4  # a stop whose trigger has not been reported
 
 # --- execution reports (FIX tag 150)
 EXEC_NEW = 0
@@ -60,6 +87,7 @@ EXEC_REPLACED = 3
 EXEC_REJECTED = 4
 EXEC_CANCEL_REJECTED = 5  # cancel or modify came too late or named an unknown order
 EXEC_EXPIRED = 6
+EXEC_TRIGGERED = 7  # a stop has been elected
 
 # --- why (execution reports)
 REASON_NONE = 0
@@ -78,7 +106,13 @@ REASON_SELF_MATCH = 12  # an own order would have met this one (cancel oldest)
 REASON_BOOK_CLEARED = 13  # the exchange dropped all resting orders
 REASON_INVALID = 14  # size below one lot, or price off the range of the tape
 REASON_PROTECTION = 15  # remainder of a market order beyond its protection price
-REASON_END_OF_DATA = 16
+REASON_END_OF_DATA = 16  # closed out at the end of the data
+REASON_FOK = 30  # fill-or-kill that could not be filled at once
+REASON_POST_ONLY = 31  # it would have taken liquidity
+REASON_GOOD_TILL_DATE = 32  # its time was over
+REASON_SESSION_END = 33  # of a day order
+REASON_PRICE_COLLAR = 34  # limit too far beyond the opposite best price
+REASON_KILL_SWITCH = 36  # somebody threw the switch
 
 # --- liquidity of a fill (FIX tag 851)
 LIQUIDITY_NONE = 0

@@ -33,15 +33,22 @@ from bt_gym.core.orders import (
     report_dtype,
 )
 from bt_gym.core.positions import apply_fill
-from bt_gym.core.resting import height_of, leave, order_at, rest, see_levels
+from bt_gym.core.resting import find_level, height_of, leave, order_at, rest, see_levels
+from bt_gym.core.stops import (
+    FOREVER,
+    SESSION_BREAK_NS,
+    await_trigger,
+    elect_by_quotes,
+    forget_stop,
+    is_at_exchange,
+    is_stop,
+    next_date,
+)
 from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, MAX_TICK, SIDE_BIT, TICK_SHIFT
-
-FOREVER = np.int64(2**62)
-_ANY = np.int64(0x7FFFFFFF)
 
 
 @njit
-def _send(account, ts: int, kind: int, slot: int, order_id: int, price: int, size: int) -> None:
+def _send(account, ts, kind: int, slot: int, order_id: int, price: int, size: int, trigger: int) -> None:
     position = (account["first_request"] + account["requests_live"]) % account["requests"].shape[0]
     request = account["requests"][position]
     arrival = max(ts + account["models"]["entry_latency"], account["last_arrival"])
@@ -52,6 +59,7 @@ def _send(account, ts: int, kind: int, slot: int, order_id: int, price: int, siz
     request["kind"] = kind
     request["price"] = price
     request["size"] = size
+    request["trigger"] = trigger
     account["requests_live"] += 1
     if slot >= 0:
         account["orders"][slot]["requests"] += 1
@@ -81,20 +89,43 @@ def _find(account, order_id: int) -> int:
 
 
 @njit
-def submit(account, ts: int, side: int, size: int, order_type: int, time_in_force: int, price: int) -> tuple[int, int]:
+def submit(
+    account,
+    ts: int,
+    side: int,
+    size: int,
+    order_type: int,
+    time_in_force: int,
+    price: int,
+    trigger: int = 0,
+    expires: int = 0,
+    post_only: int = 0,
+) -> tuple[int, int]:
     """Sends a new order at `ts`; returns (order id, reason). It is on its way if the reason is `REASON_NONE`.
 
     A refused order has an id too; it never leaves the strategy's side, so no report is written for it.
+
+    Args:
+        price: limit in ticks; not read for market orders and stops without limit.
+        trigger: ticks, of stops.
+        expires: ns, of TIF_GTD.
+        post_only: enums.POST_ONLY_*, of limit orders.
     """
     account["orders_sent"] += 1
     order_id = account["orders_sent"]
-    if size < 1 or abs(price) >= MAX_TICK or size > 0x3FFFFFFF:
+    if size < 1 or max(abs(price), abs(trigger)) >= MAX_TICK or size > 0x3FFFFFFF:
         return order_id, enums.REASON_INVALID
     slot = _free_slot(account, order_id)
     if slot < 0 or not _has_room(account):
         return order_id, enums.REASON_CAPACITY
     reason = risk.refuse(account, ts, side, size, size)
     if reason == enums.REASON_NONE:
+        order = account["orders"][slot]
+        order["trigger"] = trigger
+        order["expires"] = expires
+        order["post_only"] = post_only
+        if order_type != enums.ORDER_LIMIT and order_type != enums.ORDER_STOP_LIMIT:
+            price = 0
         _place(account, slot, order_id, ts, side, size, order_type, time_in_force, price)
     return order_id, reason
 
@@ -133,10 +164,12 @@ def _place(account, slot, order_id, ts, side, size, order_type, time_in_force, p
     order["ahead_known"] = 0
     order["behind_hit"] = 0
     order["acknowledged"] = 0
+    order["known_triggered"] = 0
+    order["is_stop"] = is_stop(order)
     order["unanswered"] = 0
     account["orders_live"] += 1
     account["most_open"][side] += size
-    _send(account, ts, REQUEST_NEW, slot, order_id, price, size)
+    _send(account, ts, REQUEST_NEW, slot, order_id, price, size, 0)
 
 
 @njit
@@ -147,17 +180,25 @@ def request_cancel(account, ts: int, order_id: int) -> int:
         return enums.REASON_UNKNOWN_ORDER
     if not _has_room(account):
         return enums.REASON_CAPACITY
-    _send(account, ts, REQUEST_CANCEL, slot, order_id, 0, 0)
+    _send(account, ts, REQUEST_CANCEL, slot, order_id, 0, 0, 0)
     return enums.REASON_NONE
 
 
 @njit
-def request_modify(account, ts: int, order_id: int, size: int, price: int) -> int:
-    """Sends a modify to `size` lots in total (filled ones included) at `price` ticks; returns a reason."""
+def request_modify(account, ts: int, order_id: int, size: int, price: int, trigger: int = enums.NO_TICK) -> int:
+    """Sends a modify to `size` lots in total (filled ones included) at `price` ticks; returns a reason.
+
+    `trigger` moves a stop that still waits when the modify arrives; `NO_TICK` leaves it where it is.
+    """
     slot = _find(account, order_id)
     if slot < 0:
         return enums.REASON_UNKNOWN_ORDER
-    if size < 1 or abs(price) >= MAX_TICK or size > 0x3FFFFFFF:
+    if (
+        size < 1
+        or abs(price) >= MAX_TICK
+        or size > 0x3FFFFFFF
+        or (abs(trigger) >= MAX_TICK) != (trigger == enums.NO_TICK)
+    ):
         return enums.REASON_INVALID
     if not _has_room(account):
         return enums.REASON_CAPACITY
@@ -168,16 +209,16 @@ def request_modify(account, ts: int, order_id: int, size: int, price: int) -> in
     if reason == enums.REASON_NONE:
         order["most_leaves"] += more
         account["most_open"][order["side"]] += more
-        _send(account, ts, REQUEST_MODIFY, slot, order_id, price, size)
+        _send(account, ts, REQUEST_MODIFY, slot, order_id, price, size, trigger)
     return reason
 
 
 @njit
-def kill(account, ts: int) -> None:
-    """The loss limit: cancels all orders, by one request, and refuses new ones from now on. See `flatten`."""
+def kill(account, ts: int, reason: int = enums.REASON_KILL_SWITCH) -> None:
+    """Cancels all orders, by one request, and refuses new ones from now on, both for `reason`. See `flatten`."""
     if not account["killed"]:
-        account["killed"] = 1
-        _send(account, ts, REQUEST_CANCEL_ALL, -1, 0, 0, 0)
+        account["killed"] = reason
+        _send(account, ts, REQUEST_CANCEL_ALL, -1, 0, 0, 0, 0)
 
 
 @njit
@@ -236,76 +277,211 @@ def _is_trading(account, events) -> bool:
 
 
 @njit
+def _best_opposite(account, events, side: int) -> int:
+    """Best price of the tape that an order of `side` would meet now; `NO_TICK` without one."""
+    last = events[account["event"] - 1]
+    return np.int64(last["ask"] if side == enums.BUY else last["bid"])
+
+
+@njit
+def _limit_on_arrival(account, events, order, price: int) -> int:
+    """The limit in ticks that an order has once it is there: that of a market order, or a slid one, follows the book.
+
+    `price`: as sent.
+    """
+    side = np.int64(order["side"])
+    step = 1 - 2 * side
+    best = _best_opposite(account, events, side)
+    order_type = order["order_type"]
+    if order_type == enums.ORDER_MARKET:
+        return best + step * account["models"]["protection"]
+    if order_type == enums.ORDER_MARKET_TO_LIMIT:
+        return best
+    if order["post_only"] == enums.POST_ONLY_SLIDE and order_type == enums.ORDER_LIMIT:
+        if best != enums.NO_TICK:
+            price = step * min(step * price, step * best - 1)
+        if account["line_length"][1 - side] > 0:
+            own = np.int64(order_at(account, 1 - side, 0)["price"])
+            price = step * min(step * price, step * own - 1)
+    return np.int64(price)
+
+
+@njit
+def _refusal(account, market, records, events, blocks, order, price: int, lots: int, ts: int) -> int:
+    """Why the exchange does not take an order, or a modify to a new place, of `lots` at `price`; `REASON_NONE`."""
+    if not _is_trading(account, events):
+        return enums.REASON_NOT_TRADING
+    if order["time_in_force"] == enums.TIF_GTD and order["expires"] <= ts:
+        return enums.REASON_GOOD_TILL_DATE
+    side = np.int64(order["side"])
+    step = 1 - 2 * side
+    best = _best_opposite(account, events, side)
+    order_type = order["order_type"]
+    if order_type == enums.ORDER_MARKET or order_type == enums.ORDER_MARKET_TO_LIMIT:
+        if best == enums.NO_TICK:
+            return enums.REASON_NO_LIQUIDITY
+    elif order_type != enums.ORDER_STOP and best != enums.NO_TICK:
+        collar = account["models"]["price_collar"]
+        if collar >= 0 and step * price > step * best + collar:
+            return enums.REASON_PRICE_COLLAR
+    if is_stop(order):
+        return enums.REASON_NONE
+    limit = _limit_on_arrival(account, events, order, price)
+    meets_own = account["line_length"][1 - side] > 0 and height_of(side, limit) >= ~account["reach"][1 - side]
+    takes = meets_own or (best != enums.NO_TICK and step * limit >= step * best)
+    if takes and order["post_only"] == enums.POST_ONLY_REJECT and order_type == enums.ORDER_LIMIT:
+        return enums.REASON_POST_ONLY
+    rejects_own = meets_own and account["models"]["self_match"] == enums.SELF_MATCH_REJECT
+    if rejects_own and _gets_to_own(account, market, records, events, blocks, side, limit, lots):
+        return enums.REASON_SELF_MATCH
+    return enums.REASON_NONE
+
+
+@njit
+def _free_lots(account, market, records, events, blocks, side: int, tick: int) -> int:
+    """Lots displayed at a level that this account has not taken yet; -1 when it is out of sight."""
+    level = displayed(account, market, records, events, blocks, side, tick)
+    return level if level < 0 else max(level - taken_at(account, side, tick), 0)
+
+
+@njit
+def _gets_to_own(account, market, records, events, blocks, side: int, limit: int, lots: int) -> bool:
+    """Whether a taker of `lots` up to `limit` would come to an own resting order."""
+    other = 1 - side
+    step = 1 - 2 * side
+    tick = _best_opposite(account, events, side)
+    before = np.int64(0)  # lots of the tape at prices better than `tick`
+    for place in range(account["line_length"][other]):
+        own = order_at(account, other, place)
+        price = np.int64(own["price"])
+        if step * price > step * limit:
+            return False
+        while tick != enums.NO_TICK and step * tick < step * price and before < lots:
+            before += max(_free_lots(account, market, records, events, blocks, other, tick), 0)
+            tick += step
+        at_level = max(np.int64(own["ahead"]) - taken_at(account, other, price), 0) if own["ahead_known"] else 0
+        if before + at_level < lots:
+            return True
+    return False
+
+
+@njit
+def _can_fill(account, market, records, events, blocks, order) -> bool:
+    """Whether the tape shows enough up to the order's limit to fill all of it; own orders don't count."""
+    side = np.int64(order["side"])
+    step = 1 - 2 * side
+    tick = _best_opposite(account, events, side)
+    left = np.int64(order["leaves"])
+    while tick != enums.NO_TICK and left > 0 and step * tick <= step * order["price"]:
+        lots = _free_lots(account, market, records, events, blocks, 1 - side, tick)
+        if lots < 0:
+            break
+        left -= lots
+        tick += step
+    return left <= 0
+
+
+@njit
 def _enter(account, log, market, records, events, blocks, slot: int, ts: int) -> None:
-    """An order (new, or modified to a new place) meets the book: takes what its limit reaches, then rests or ends."""
+    """An order with its limit (new, elected, or modified to a new place) takes what it reaches, then rests or ends."""
     order = account["orders"][slot]
     number = account["event"] - 1
-    if not _is_trading(account, events):
-        cancel(account, log, order, ts, number, enums.EXEC_REJECTED, enums.REASON_NOT_TRADING)
+    time_in_force = order["time_in_force"]
+    if time_in_force == enums.TIF_FOK and not _can_fill(account, market, records, events, blocks, order):
+        cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_FOK)
         return
     side = np.int64(order["side"])
-    step = 1 if side == enums.BUY else -1
-    best = np.int64(events[number]["ask"] if side == enums.BUY else events[number]["bid"])
-    is_market = order["order_type"] == enums.ORDER_MARKET
-    if is_market:
-        if best == enums.NO_TICK:
-            cancel(account, log, order, ts, number, enums.EXEC_REJECTED, enums.REASON_NO_LIQUIDITY)
-            return
-        order["price"] = best + step * account["models"]["protection"]
     limit = np.int64(order["price"])
-    if order["rank"] == 0:  # not one that was modified
-        report(account, log, order, ts, number, enums.EXEC_NEW, enums.REASON_NONE)
-    inside = limit if best == enums.NO_TICK else step * min(step * limit, step * best - 1)
-    _avoid_self_match(account, log, side, inside, _ANY, ts, number)
-
-    tick = best
-    while best != enums.NO_TICK and order["leaves"] > 0 and step * tick <= step * limit:
-        level = displayed(account, market, records, events, blocks, 1 - side, tick)
-        if level < 0:
-            break
-        taken = taken_at(account, 1 - side, tick)
-        _avoid_self_match(account, log, side, tick, order["leaves"] + taken, ts, number)
-        size = min(np.int64(order["leaves"]), level - taken)
-        if size > 0:
-            if not take(account, 1 - side, tick, size, level, np.int64(events[number]["end"]), False):
-                cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_CAPACITY)
-                return
-            fill(account, log, order, ts, number, tick, size, enums.LIQUIDITY_TAKER)
-        tick += step
+    _walk(account, log, market, records, events, blocks, order, ts)
     if order["leaves"] == 0:
         return
-    if is_market:
-        cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_PROTECTION)
-    elif order["time_in_force"] == enums.TIF_IOC:
-        cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_IOC)
-    else:
-        _avoid_self_match(account, log, side, limit, _ANY, ts, number)  # those that no ladder window shows
+    if time_in_force == enums.TIF_IOC or time_in_force == enums.TIF_FOK:
+        is_protected = order["order_type"] == enums.ORDER_MARKET or order["order_type"] == enums.ORDER_STOP
+        reason = enums.REASON_PROTECTION if is_protected else enums.REASON_IOC
+        cancel(account, log, order, ts, number, enums.EXEC_CANCELED, reason)
+        return
+    _meet_own(account, log, order, limit, ts, number)  # those that no ladder window shows
+    if order["leaves"] > 0:
         level = displayed(account, market, records, events, blocks, side, limit)
         order["ahead_known"] = level >= 0
         order["ahead"] = max(level, 0)
         order["priority"] = events[number]["end"]
+        order["order_type"] = enums.ORDER_LIMIT  # whatever it was sent as
         account["arrivals"] += 1
         order["rank"] = account["arrivals"]
         rest(account, slot)
 
 
 @njit
-def _avoid_self_match(account, log, side: int, limit: int, reach: int, ts: int, number: int) -> None:
-    """Own resting orders that a taker meets are cancelled (CME self-match prevention, cancel oldest).
+def _walk(account, log, market, records, events, blocks, order, ts: int) -> None:
+    """A taker goes from level to level up to its limit; nothing is left of it if it is cancelled on the way."""
+    number = account["event"] - 1
+    side = np.int64(order["side"])
+    other = 1 - side
+    step = 1 - 2 * side
+    limit = np.int64(order["price"])
+    tick = _best_opposite(account, events, side)
+    inside = limit if tick == enums.NO_TICK else step * min(step * limit, step * tick - 1)
+    _meet_own(account, log, order, inside, ts, number)
+    while tick != enums.NO_TICK and order["leaves"] > 0 and step * tick <= step * limit:
+        level = displayed(account, market, records, events, blocks, other, tick)
+        if level < 0:
+            break
+        gone = taken_at(account, other, tick)
+        place = find_level(account, other, tick)
+        while order["leaves"] > 0 and place < account["line_length"][other]:
+            own = order_at(account, other, place)
+            if own["price"] != tick:
+                break
+            before = max(np.int64(own["ahead"]) - gone, 0) if own["ahead_known"] else np.int64(0)
+            before -= taken_at(account, other, tick) - gone  # taken just now
+            if before >= order["leaves"]:
+                break
+            if account["models"]["self_match"] != enums.SELF_MATCH_CANCEL_OLDEST:
+                _take(account, log, order, tick, before, level, events, ts)
+            _meet(account, log, order, own, ts, number)
+        _take(account, log, order, tick, level - taken_at(account, other, tick), level, events, ts)
+        tick += step
 
-    It meets those up to `limit` that have less than `reach` lots ahead of them: the rest of the taker does not get to
-    others.
-    """
-    other_side = 1 - side
-    place = 0
-    while place < account["line_length"][other_side]:
-        other = order_at(account, other_side, place)
-        if height_of(other_side, other["price"]) < height_of(other_side, limit):
-            return
-        if other["ahead"] < reach or not other["ahead_known"]:
-            cancel(account, log, other, ts, number, enums.EXEC_CANCELED, enums.REASON_SELF_MATCH)
-        else:
-            place += 1
+
+@njit
+def _take(account, log, order, tick: int, size: int, level: int, events, ts: int) -> None:
+    """A taker gets up to `size` of the lots displayed at a level; it is cancelled when there is no place to note it."""
+    size = min(np.int64(order["leaves"]), size)
+    if size <= 0:
+        return
+    number = account["event"] - 1
+    if not take(account, 1 - np.int64(order["side"]), tick, size, level, np.int64(events[number]["end"]), False):
+        cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_CAPACITY)
+    else:
+        fill(account, log, order, ts, number, tick, size, enums.LIQUIDITY_TAKER)
+
+
+@njit
+def _meet_own(account, log, order, bound: int, ts: int, number: int) -> None:
+    """A taker meets all own resting orders at `bound` or better prices."""
+    other = 1 - np.int64(order["side"])
+    while order["leaves"] > 0 and account["line_length"][other] > 0:
+        own = order_at(account, other, 0)
+        if height_of(other, own["price"]) < height_of(other, bound):
+            break
+        _meet(account, log, order, own, ts, number)
+
+
+@njit
+def _meet(account, log, order, own, ts: int, number: int) -> None:
+    """A taker and an own resting order come together. The policy ends at least one of them."""
+    policy = account["models"]["self_match"]
+    if policy == enums.SELF_MATCH_ALLOW:
+        price = np.int64(own["price"])
+        size = min(np.int64(order["leaves"]), np.int64(own["leaves"]))
+        fill(account, log, own, ts, number, price, size, enums.LIQUIDITY_MAKER)
+        fill(account, log, order, ts, number, price, size, enums.LIQUIDITY_TAKER)
+        return
+    if policy == enums.SELF_MATCH_CANCEL_OLDEST or policy == enums.SELF_MATCH_CANCEL_BOTH:
+        cancel(account, log, own, ts, number, enums.EXEC_CANCELED, enums.REASON_SELF_MATCH)
+    if policy != enums.SELF_MATCH_CANCEL_OLDEST:  # an elected stop that would have been rejected is cancelled, too
+        cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_SELF_MATCH)
 
 
 @njit
@@ -317,38 +493,120 @@ def _arrive(account, log, market, records, events, blocks) -> None:
     ts = request["ts_exchange"]
     number = account["event"] - 1
     if request["kind"] == REQUEST_CANCEL_ALL:
-        cancel_all(account, log, ts, number, enums.EXEC_CANCELED, enums.REASON_MAX_LOSS)
+        cancel_all(account, log, ts, number, enums.EXEC_CANCELED, account["killed"])
         return
     order = account["orders"][request["slot"]]
     order["requests"] -= 1
     if request["kind"] == REQUEST_NEW:
-        _enter(account, log, market, records, events, blocks, request["slot"], ts)
-        return
-    if order["status"] != enums.STATUS_WORKING:
+        _arrive_new(account, log, market, records, events, blocks, np.int64(request["slot"]), ts)
+    elif not is_at_exchange(order):
         report(account, log, order, ts, number, enums.EXEC_CANCEL_REJECTED, enums.REASON_TOO_LATE)
-        return
-    if request["kind"] == REQUEST_CANCEL:
+    elif request["kind"] == REQUEST_CANCEL:
         cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_USER)
+    else:
+        _modify(account, log, market, records, events, blocks, request, ts)
+
+
+@njit
+def _arrive_new(account, log, market, records, events, blocks, slot: int, ts: int) -> None:
+    order = account["orders"][slot]
+    number = account["event"] - 1
+    price, lots = np.int64(order["price"]), np.int64(order["leaves"])
+    reason = _refusal(account, market, records, events, blocks, order, price, lots, ts)
+    if reason != enums.REASON_NONE:
+        cancel(account, log, order, ts, number, enums.EXEC_REJECTED, reason)
         return
-    left = request["size"] - order["filled"]
-    keeps = request["price"] == order["price"] and left <= order["leaves"]
-    if left > 0 and not keeps and not _is_trading(account, events):
-        report(account, log, order, ts, number, enums.EXEC_CANCEL_REJECTED, enums.REASON_NOT_TRADING)
+    if not is_stop(order):
+        order["price"] = _limit_on_arrival(account, events, order, price)
+        report(account, log, order, ts, number, enums.EXEC_NEW, enums.REASON_NONE)
+        _enter(account, log, market, records, events, blocks, slot, ts)
         return
+    await_trigger(account, slot)
+    report(account, log, order, ts, number, enums.EXEC_NEW, enums.REASON_NONE)
+    if account["models"]["stop_on_quote"]:
+        elect_by_quotes(account, events[number])
+        _act_elected(account, log, market, records, events, blocks, ts)
+
+
+@njit
+def _modify(account, log, market, records, events, blocks, request, ts: int) -> None:
+    order = account["orders"][request["slot"]]
+    number = account["event"] - 1
+    left = np.int64(request["size"] - order["filled"])
+    price = np.int64(request["price"])
+    waits = order["status"] != enums.STATUS_WORKING
+    keeps = waits or (price == order["price"] and left <= order["leaves"])
+    if left > 0 and not keeps:
+        reason = _refusal(account, market, records, events, blocks, order, price, left, ts)
+        if reason != enums.REASON_NONE:
+            report(account, log, order, ts, number, enums.EXEC_CANCEL_REJECTED, reason)
+            return
     order["size"] = request["size"]
     if left <= 0:
         cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_USER)
         return
-    if keeps:
-        order["leaves"] = left
-        report(account, log, order, ts, number, enums.EXEC_REPLACED, enums.REASON_USER)
-        return
-    leave(account, order)
-    order["status"] = enums.STATUS_PENDING_NEW
+    if not keeps:
+        leave(account, order)
+        order["status"] = enums.STATUS_PENDING_NEW
+        if order["post_only"]:
+            price = _limit_on_arrival(account, events, order, price)
     order["leaves"] = left
-    order["price"] = request["price"]
+    if waits and request["trigger"] != enums.NO_TICK:
+        order["trigger"] = request["trigger"]
+    if order["order_type"] != enums.ORDER_STOP or not waits:  # a stop has no limit before it is elected
+        order["price"] = price
     report(account, log, order, ts, number, enums.EXEC_REPLACED, enums.REASON_USER)
-    _enter(account, log, market, records, events, blocks, request["slot"], ts)
+    if waits and account["models"]["stop_on_quote"]:
+        elect_by_quotes(account, events[number])
+        _act_elected(account, log, market, records, events, blocks, ts)
+    elif not keeps:
+        _enter(account, log, market, records, events, blocks, np.int64(request["slot"]), ts)
+
+
+@njit
+def _act_elected(account, log, market, records, events, blocks, ts: int) -> None:
+    """Elected stops meet the book, in the order in which they arrived."""
+    number = account["event"] - 1
+    place = 0
+    while account["elected"] > 0:
+        slot = np.int64(account["stops"][place])
+        order = account["orders"][slot]
+        if order["status"] != enums.STATUS_TRIGGERED:
+            place += 1
+            continue
+        forget_stop(account, order)
+        order["status"] = enums.STATUS_PENDING_NEW
+        if order["order_type"] == enums.ORDER_STOP:
+            step = 1 - 2 * np.int64(order["side"])
+            order["price"] = order["trigger"] + step * account["models"]["protection"]
+        report(account, log, order, ts, number, enums.EXEC_TRIGGERED, enums.REASON_NONE)
+        _enter(account, log, market, records, events, blocks, slot, ts)
+
+
+@njit
+def _expire(account, log, ts: int, is_session_end: bool) -> None:
+    """Ends the orders whose date has come, or the day orders."""
+    number = account["event"] - 1
+    for side in range(2):
+        place = 0
+        while place < account["line_length"][side]:
+            order = order_at(account, side, place)
+            place += not _expire_order(account, log, order, ts, number, is_session_end)
+    place = 0
+    while place < account["stops_live"]:
+        order = account["orders"][account["stops"][place]]
+        place += not _expire_order(account, log, order, ts, number, is_session_end)
+
+
+@njit
+def _expire_order(account, log, order, ts: int, number: int, is_session_end: bool) -> bool:
+    if is_session_end and order["time_in_force"] == enums.TIF_DAY:
+        cancel(account, log, order, ts, number, enums.EXEC_EXPIRED, enums.REASON_SESSION_END)
+        return True
+    if not is_session_end and order["time_in_force"] == enums.TIF_GTD and order["expires"] <= ts:
+        cancel(account, log, order, ts, number, enums.EXEC_EXPIRED, enums.REASON_GOOD_TILL_DATE)
+        return True
+    return False
 
 
 @njit
@@ -371,23 +629,29 @@ def _skip_quiet(events, first: int, until: int) -> int:
 
 
 @njit
-def _has_space(account, log, events, number: int, is_event: bool) -> bool:
-    """Whether the log has room for all that the next event, or else the next arrival, can write.
+def _has_space(account, log, events, number: int, is_event: bool, is_arrival: bool) -> bool:
+    """Whether the log has room for all that the next event, the next arrival, or else an expiry can write.
 
-    A resting order of n lots writes n reports at most, its fills or its end. An arrival ends own orders, is filled once
-    a price, and tells what becomes of it.
+    A resting order of n lots writes n reports at most, its fills or its end. An arrival ends own orders (or trades with
+    them), is filled once a price, and tells what becomes of it.
     """
     room = log.shape[0] - (account["reports_written"] - account["reports_kept"])
     if is_event:
         first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
         most = account["resting"] + np.int64(events[number]["end"]) - first  # an end each, a fill a record
-        return account["resting"] == 0 or room >= most or room >= _resting_lots(account)
-    request = account["requests"][account["first_request"]]
-    if request["kind"] == REQUEST_CANCEL:
-        return room >= 1
-    most = np.int64(account["resting"]) + 3
-    if request["kind"] != REQUEST_CANCEL_ALL and room < most + LADDER_TICKS:
-        most += min(LADDER_TICKS, _prices_in_reach(account, events, request))
+        if account["stops_live"] > 0:
+            room -= _stop_reports(account)
+        return room >= most or room >= _resting_lots(account)
+    most = np.int64(account["resting"] + account["stops_live"])
+    if is_arrival:
+        request = account["requests"][account["first_request"]]
+        if request["kind"] == REQUEST_CANCEL:
+            return room >= 1
+        most += 3
+        if account["models"]["self_match"] == enums.SELF_MATCH_ALLOW:
+            most += account["resting"]
+        if request["kind"] != REQUEST_CANCEL_ALL and room < most + LADDER_TICKS:
+            most += min(LADDER_TICKS, _prices_in_reach(account, events, request))
     return room >= most
 
 
@@ -398,6 +662,15 @@ def _resting_lots(account) -> int:
         for place in range(account["line_length"][side]):
             lots += order_at(account, side, place)["leaves"]
     return lots
+
+
+@njit
+def _stop_reports(account) -> int:
+    """Most reports that the stops can write in an event: what each takes, and two on its way; those it meets end."""
+    most = np.int64(account["resting"])
+    for i in range(account["stops_live"]):
+        most += 3 + min(account["orders"][account["stops"][i]]["leaves"], LADDER_TICKS)
+    return most
 
 
 @njit
@@ -416,6 +689,8 @@ def _prices_in_reach(account, events, request) -> int:
     if best == enums.NO_TICK:
         return np.int64(0)
     limit = np.int64(order["price"] if is_new else request["price"])
+    if order["order_type"] != enums.ORDER_LIMIT:
+        return lots
     return min(lots, max(height_of(side, limit) - height_of(side, best) + 1, 0))
 
 
@@ -442,23 +717,35 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
         arrival = FOREVER
         if account["requests_live"] > 0:
             arrival = account["requests"][account["first_request"]]["ts_exchange"]
+        date = next_date(account)
+        limit = min(until, arrival, date)
         written = account["reports_written"]
-        if account["resting"] == 0 and account["takens"] == 0:
-            account["event"] = _skip_quiet(events, account["event"], min(until, arrival))
+        if account["resting"] == 0 and account["takens"] == 0 and account["stops_live"] == 0:
+            account["event"] = _skip_quiet(events, account["event"], limit)
         else:
             stop = _next_window(account, blocks, total) if account["unseen"] > 0 else total
-            follow(account, log, records, events, account["event"], stop, min(until, arrival))
+            follow(account, log, records, events, account["event"], stop, limit)
         if account["reports_written"] == written:
             number = account["event"]
             ts = events[number]["ts_event"] if number < total else FOREVER
-            if min(ts, arrival) > until or min(ts, arrival) == FOREVER:
+            session_end = FOREVER
+            if account["daily"] > 0:
+                session_end = events[number - 1]["ts_event"] + SESSION_BREAK_NS
+            expiry = min(date, session_end)
+            now = min(ts, arrival, expiry)
+            if now > until or now == FOREVER:
                 return until, False
-            if not _has_space(account, log, events, number, ts <= arrival):
+            is_event = ts == now  # the market is first at equal times
+            if not _has_space(account, log, events, number, is_event, arrival < expiry):
                 return until, True
-            if ts <= arrival:  # the market is first at equal times
+            if is_event:
                 happen(account, log, records, events, blocks, number, ts)
-            else:
+                if account["elected"] > 0:
+                    _act_elected(account, log, market, records, events, blocks, ts)
+            elif arrival < expiry:
                 _arrive(account, log, market, records, events, blocks)
+            else:
+                _expire(account, log, expiry, session_end < date)
         if stop_on_report and written == account["reports_known"] and account["reports_written"] > written:
             until = min(until, log[written & (log.shape[0] - 1)]["ts_known"])
 
@@ -484,7 +771,10 @@ def happen(account, log, records, events, blocks, number: int, ts: int) -> None:
     if events[number]["flags"] & enums.PHASE_MASK == enums.PHASE_SNAPSHOT:
         restore(account, records, first, last)
     else:
-        match_event(account, log, records, first, last, ts, number, is_matching(events, number))
+        matching = is_matching(events, number)
+        match_event(account, log, records, first, last, ts, number, matching)
+        if matching and account["stops_live"] > 0 and account["models"]["stop_on_quote"]:
+            elect_by_quotes(account, events[number])
     account["event"] = number + 1
 
 
@@ -506,6 +796,9 @@ def deliver(account, log, until: int) -> int:
             if row["exec_type"] == enums.EXEC_NEW or row["exec_type"] == enums.EXEC_REPLACED:
                 order["known_size"] += row["leaves"] - order["known_leaves"]
                 order["known_price"] = row["price"]
+            if row["exec_type"] == enums.EXEC_TRIGGERED:
+                order["known_price"] = row["price"]
+                order["known_triggered"] = 1
             order["known_leaves"] = row["leaves"]
             order["acknowledged"] = 1
             account["most_open"][order["side"]] -= order["most_leaves"]
@@ -539,8 +832,8 @@ def book_fill(account, row) -> None:
 
 
 @njit
-def _submit(accounts, ts, side, size, order_type, time_in_force, price):
-    return submit(accounts[0], ts, side, size, order_type, time_in_force, price)
+def _submit(accounts, ts, side, size, order_type, time_in_force, price, trigger, expires, post_only):
+    return submit(accounts[0], ts, side, size, order_type, time_in_force, price, trigger, expires, post_only)
 
 
 @njit
@@ -549,8 +842,8 @@ def _request_cancel(accounts, ts, order_id):
 
 
 @njit
-def _request_modify(accounts, ts, order_id, size, price):
-    return request_modify(accounts[0], ts, order_id, size, price)
+def _request_modify(accounts, ts, order_id, size, price, trigger):
+    return request_modify(accounts[0], ts, order_id, size, price, trigger)
 
 
 @njit
@@ -574,6 +867,10 @@ class Request(Protocol):
     def order_type(self) -> int: ...
     @property
     def time_in_force(self) -> int: ...
+    @property
+    def expires_at(self) -> int: ...  # ns, of TIF_GTD
+    @property
+    def post_only(self) -> int: ...
 
 
 class Session(Protocol):
@@ -601,8 +898,12 @@ class ExecutionEngine:
         self.market = market
         self.log = np.zeros(1024, report_dtype)
 
-    def process_order_request(self, request: Request, ts: int, price: int = 0) -> tuple[int, int]:
-        """Sends an order at `ts` (ns) with its limit `price` in ticks; returns (order id, reason or `REASON_NONE`)."""
+    def process_order_request(self, request: Request, ts: int, price: int = 0, trigger: int = 0) -> tuple[int, int]:
+        """Sends an order at `ts` (ns) with its limit `price` and, of a stop, its `trigger` in ticks.
+
+        Returns:
+            (order id, reason or `REASON_NONE`).
+        """
         return _submit(
             self.account,
             ts,
@@ -611,15 +912,22 @@ class ExecutionEngine:
             int(request.order_type),
             int(request.time_in_force),
             price,
+            trigger,
+            int(request.expires_at),
+            int(request.post_only),
         )
 
     def process_cancel(self, order_id: int, ts: int) -> int:
         """Sends a cancel at `ts` (ns); returns a reason or `REASON_NONE`."""
         return _request_cancel(self.account, ts, order_id)
 
-    def process_modify(self, order_id: int, size: int, price: int, ts: int) -> int:
-        """Sends a modify at `ts` (ns) to `size` total lots at `price` ticks; returns a reason or `REASON_NONE`."""
-        return _request_modify(self.account, ts, order_id, size, price)
+    def process_modify(self, order_id: int, size: int, price: int, ts: int, trigger: int = enums.NO_TICK) -> int:
+        """Sends a modify at `ts` (ns) to `size` total lots at `price` ticks and, of a stop, another `trigger`.
+
+        Returns:
+            A reason or `REASON_NONE`.
+        """
+        return _request_modify(self.account, ts, order_id, size, price, trigger)
 
     def advance(self, session: Session, until: int, *, stop_on_report: bool = False) -> int:
         """Lets the exchange work up to `until` (ns) or, if asked, the first report to be known; returns that time."""

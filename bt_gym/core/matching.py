@@ -13,6 +13,15 @@ from bt_gym.core import enums
 from bt_gym.core.orders import FAR_LEVEL
 from bt_gym.core.positions import apply_fill
 from bt_gym.core.resting import find_level, height_of, is_own_level, leave, order_at
+from bt_gym.core.stops import (
+    FOREVER,
+    SESSION_BREAK_NS,
+    elect,
+    forget_stop,
+    has_print,
+    nearest_triggers,
+    reached_by_quotes,
+)
 from bt_gym.core.tape import GONE_BIT, KIND_MASK, SIDE_BIT, TICK_SHIFT
 
 
@@ -68,6 +77,8 @@ def finish(account, order) -> None:
     """The order is over at the exchange. Its slot is freed when the strategy has learned of it."""
     if order["status"] == enums.STATUS_WORKING:
         leave(account, order)
+    elif order["status"] == enums.STATUS_UNTRIGGERED or order["status"] == enums.STATUS_TRIGGERED:
+        forget_stop(account, order)
     order["leaves"] = 0
     order["status"] = enums.STATUS_DONE
 
@@ -81,10 +92,12 @@ def cancel(account, log, order, ts: int, event: int, exec_type: int, reason: int
 
 @njit
 def cancel_all(account, log, ts: int, event: int, exec_type: int, reason: int) -> None:
-    """Ends all own resting orders: bids, then asks, each in the order in which they would have been filled."""
+    """Ends all own orders there: bids, then asks, in the order in which they would have been filled, then stops."""
     for side in range(2):
         while account["line_length"][side] > 0:
             cancel(account, log, order_at(account, side, 0), ts, event, exec_type, reason)
+    while account["stops_live"] > 0:
+        cancel(account, log, account["orders"][account["stops"][0]], ts, event, exec_type, reason)
 
 
 @njit
@@ -157,7 +170,7 @@ def _queue(account, side: int, tick: int, kind: int, size: int, priority: int) -
 def follow(account, log, records, events, first: int, stop: int, until: int) -> None:
     """Runs events from number `first` to `stop` (not included) as long as they happen by `until` (ns) and only move
     queues or meet own orders by an opposite add; ends before the first event that may do more, or after the first
-    that has filled one.
+    that has filled one. With day orders at work it also ends before an event that begins a session.
 
     In one loop, since a call per event costs more than most events: the market is elsewhere most of the time.
     """
@@ -170,13 +183,24 @@ def follow(account, log, records, events, first: int, stop: int, until: int) -> 
     ask_levels = account["levels"][enums.ASK]
     is_taken = account["takens"] > 0
     is_unseen = account["unseen"] > 0
+    has_stops = account["stops_live"] > 0
+    buy, sell = nearest_triggers(account)
+    longest = SESSION_BREAK_NS if account["daily"] > 0 else FOREVER
+    previous = events[first - 1]["ts_event"] if first > 0 else np.int64(0)
     while number < stop and events[number]["ts_event"] <= until:
         end = np.int64(events[number]["end"])
         flags = events[number]["flags"]
         if end - start > room or flags & enums.PHASE_MASK == enums.PHASE_SNAPSHOT:
             break
+        if events[number]["ts_event"] - previous > longest:
+            break
         if flags & enums.EVENT_TRADE and _has_trade(records, start, end, bid_reach, ask_reach):
             break
+        if has_stops:
+            if flags & enums.EVENT_TRADE and has_print(records, start, end, buy, sell):
+                break
+            if account["models"]["stop_on_quote"] and reached_by_quotes(events[number], buy, sell):
+                break
         crossing = False
         gone = False
         for i in range(start, end):
@@ -206,6 +230,7 @@ def follow(account, log, records, events, first: int, stop: int, until: int) -> 
         if gone:
             _drop_taken(account)
             is_taken = account["takens"] > 0
+        previous = events[number]["ts_event"]
         number += 1
         account["event"] = number
         start = end
@@ -247,11 +272,15 @@ def match_event(account, log, records, first: int, last: int, ts: int, event: in
         tick = key >> TICK_SHIFT
         if kind == enums.RECORD_TRADE:
             _settle(account, log, ts, event)
+            if matching and account["stops_live"] > 0:
+                elect(account, tick, tick)
             if matching and height_of(side, tick) <= account["reach"][side]:
                 _open_trade(account, log, ts, event, side, np.int64(tick), np.int64(records[i]["size"]))
             continue
         if kind == enums.RECORD_TRADE_N:  # meets no level: its fills, if any, only move queues
             _settle(account, log, ts, event)
+            if matching and account["stops_live"] > 0:
+                elect(account, tick, tick)
             continue
         if kind == enums.RECORD_CLEAR:
             _settle(account, log, ts, event)

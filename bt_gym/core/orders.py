@@ -23,7 +23,9 @@ order_dtype = np.dtype(
     [
         ("order_id", "<i8"),  # 1, 2, 3, ... in the order of submission
         ("rank", "<i8"),  # order of arrival at the exchange among own orders
-        ("price", "<i4"),  # limit in ticks; of a market order its protection price
+        ("expires", "<i8"),  # ns, of TIF_GTD
+        ("price", "<i4"),  # limit in ticks; of a market order or elected stop its protection price
+        ("trigger", "<i4"),  # ticks, of a stop
         ("size", "<i4"),  # lots ordered in total
         ("filled", "<i4"),  # lots filled at the exchange
         ("leaves", "<i4"),  # lots working at the exchange
@@ -37,10 +39,13 @@ order_dtype = np.dtype(
         ("side", "i1"),  # enums.BUY, SELL
         ("order_type", "i1"),  # enums.ORDER_*
         ("time_in_force", "i1"),  # enums.TIF_*
+        ("post_only", "i1"),  # enums.POST_ONLY_*
         ("status", "i1"),  # enums.STATUS_*
         ("ahead_known", "i1"),  # 0 while no ladder window has shown its level: `ahead` is then minus what is behind
         ("behind_hit", "i1"),  # the trade under way filled an order behind it
         ("acknowledged", "i1"),  # the strategy knows that it has arrived
+        ("is_stop", "i1"),  # it was sent as a stop: `order_type` becomes that of what rests
+        ("known_triggered", "i1"),  # and, of a stop, that it has been elected
         ("requests", "i2"),  # on their way for it; its slot is kept until they have arrived
         ("unanswered", "i2"),  # cancels and modifies whose outcome the strategy doesn't know yet
     ],
@@ -60,6 +65,7 @@ request_dtype = np.dtype(
         ("kind", "<i4"),  # REQUEST_*
         ("price", "<i4"),  # ticks, of a modify
         ("size", "<i4"),  # new total lots, of a modify
+        ("trigger", "<i4"),  # ticks, of a stop's modify; NO_TICK keeps the old one
     ],
     align=True,
 )
@@ -104,6 +110,9 @@ models_dtype = np.dtype(
         ("taker_fee", "<i8"),
         ("protection", "<i8"),  # ticks beyond the best price that a market order may reach
         ("fill_on_cross", "<i8"),  # 1: an opposite add at or through an own order's price fills it
+        ("self_match", "<i8"),  # enums.SELF_MATCH_*
+        ("stop_on_quote", "<i8"),  # 1: stops are elected by the opposite best price too, not by trades alone
+        ("price_collar", "<i8"),  # ticks beyond the opposite best price that a limit may lie; -1 no limit
         ("max_position", "<i8"),  # lots, working orders included; -1 no limit
         ("max_order_size", "<i8"),  # lots; -1 no limit
         ("max_orders_per_second", "<i8"),  # orders and modifies in one clock second; -1 no limit
@@ -149,6 +158,10 @@ def make_account_dtype(
             ("line_length", "<i4", (2,)),  # own resting orders per side
             ("resting", "<i4"),  # and of both
             ("unseen", "<i4"),  # of them, those with `ahead_known` 0
+            ("stops_live", "<i4"),  # stops that wait for their trigger, elected ones included
+            ("elected", "<i4"),  # of them, those that act at the end of the event under way
+            ("dated", "<i4"),  # orders at the exchange with TIF_GTD
+            ("daily", "<i4"),  # and with TIF_DAY
             ("takens", "<i4"),  # entries of `taken` in use, the first ones
             ("trade_side", "<i4"),  # resting side of the trade under way, -1 without one
             ("trade_tick", "<i4"),
@@ -158,6 +171,7 @@ def make_account_dtype(
             ("models", models_dtype),
             ("line", "<i2", (2, max_orders)),  # slots of resting orders per side, as they fill: best price, then oldest
             ("first_in_level", "<i2", (2, FAR_LEVEL + 1)),  # place in `line` of the first order of a level of `levels`
+            ("stops", "<i2", (max_orders,)),  # slots of stops that wait, in the order of their arrival
             ("orders", order_dtype, (max_orders,)),
             ("requests", request_dtype, (max_requests,)),
             ("taken", taken_dtype, (max_taken,)),
@@ -194,7 +208,7 @@ def new_models(**values: int) -> np.ndarray:
     models["protection"] = 20
     models["fill_on_cross"] = 1
     models["tick_value"] = 1_000_000
-    for name in ("max_position", "max_order_size", "max_orders_per_second", "max_loss"):
+    for name in ("max_position", "max_order_size", "max_orders_per_second", "max_loss", "price_collar"):
         models[name] = -1
     for name, value in values.items():
         models[name] = value

@@ -35,7 +35,7 @@ def next_action(account, market, events, until: int) -> int:
 def enforce(account, market, ts: int, may_flatten: bool) -> bool:
     """Does at `ts` (ns) what the loss limit asks for; returns whether the position was sent home."""
     if loss_reached(account, np.int64(market["mark2"])):
-        kill(account, ts)
+        kill(account, ts, enums.REASON_MAX_LOSS)
     if not account["killed"] or not may_flatten or market["mark_is_stale"]:
         return False
     sent = account["orders_sent"]

@@ -13,6 +13,7 @@ import numpy as np
 from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.orders import FAR_LEVEL, NO_REACH
+from bt_gym.core.stops import watch
 from bt_gym.core.tape import LADDER_TICKS
 
 
@@ -39,6 +40,7 @@ def rest(account, slot: int) -> None:
     account["line_length"][side] += 1
     account["resting"] += 1
     account["unseen"] += 1 - order["ahead_known"]
+    watch(account, order, 1)
     _index_levels(account, side)
 
 
@@ -53,6 +55,7 @@ def leave(account, order) -> None:
     account["line_length"][side] -= 1
     account["resting"] -= 1
     account["unseen"] -= 1 - order["ahead_known"]
+    watch(account, order, -1)
     for i in range(place, account["line_length"][side]):
         line[side, i] = line[side, i + 1]
     _index_levels(account, side)

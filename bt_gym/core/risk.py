@@ -20,7 +20,7 @@ def refuse(account, ts: int, side: int, size: int, more: int) -> int:
     """
     limits = account["models"]
     if account["killed"]:
-        return enums.REASON_MAX_LOSS
+        return account["killed"]
     if limits["max_order_size"] >= 0 and size > limits["max_order_size"]:
         return enums.REASON_MAX_ORDER_SIZE
     if limits["max_position"] >= 0 and more > 0:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """A new order. Use `market` and `limit`.
+    """A new order. Use `market`, `limit`, `stop` and `market_to_limit`.
 
     >>> OrderRequest.limit(Side.BUY, 2, 4810.25).size
     2
@@ -30,6 +30,9 @@ class OrderRequest:
     order_type: int = enums.ORDER_LIMIT
     time_in_force: int = enums.TIF_GTC
     symbol: str | None = None  # None: the instrument of the event
+    stop_price: float | None = None  # trigger of a stop order, currency
+    expires_at: int = 0  # ns UTC, of TIF_GTD
+    post_only: int = enums.POST_ONLY_OFF
 
     @classmethod
     def market(cls, side: Side, size: int, *, symbol: str | None = None) -> "OrderRequest":
@@ -38,10 +41,47 @@ class OrderRequest:
 
     @classmethod
     def limit(
-        cls, side: Side, size: int, price: float, *, ioc: bool = False, symbol: str | None = None
+        cls,
+        side: Side,
+        size: int,
+        price: float,
+        *,
+        ioc: bool = False,
+        time_in_force: int | None = None,
+        expires_at: int = 0,
+        post_only: int = enums.POST_ONLY_OFF,
+        symbol: str | None = None,
     ) -> "OrderRequest":
-        """Takes what the limit reaches, then rests (or, with `ioc`, is cancelled)."""
-        return cls(side, size, price, enums.ORDER_LIMIT, enums.TIF_IOC if ioc else enums.TIF_GTC, symbol)
+        """Takes what the limit reaches, then rests.
+
+        Args:
+            side: Side.BUY, SELL.
+            size: lots.
+            price: limit in currency.
+            ioc: short for `time_in_force=enums.TIF_IOC`: what is not filled at once is cancelled.
+            time_in_force: enums.TIF_*, of which TIF_GTC is the default.
+            expires_at: ns UTC, of TIF_GTD.
+            post_only: enums.POST_ONLY_REJECT or POST_ONLY_SLIDE for an order that never takes.
+            symbol: None for the instrument of the event.
+        """
+        if time_in_force is None:
+            time_in_force = enums.TIF_IOC if ioc else enums.TIF_GTD if expires_at else enums.TIF_GTC
+        return cls(side, size, price, enums.ORDER_LIMIT, time_in_force, symbol, None, expires_at, post_only)
+
+    @classmethod
+    def stop(
+        cls, side: Side, size: int, stop_price: float, *, limit: float | None = None, symbol: str | None = None
+    ) -> "OrderRequest":
+        """Waits until a trade reaches `stop_price`, then takes up to its protection price or, with `limit`, becomes a
+        limit order. What is left of one without limit is cancelled."""
+        if limit is None:
+            return cls(side, size, None, enums.ORDER_STOP, enums.TIF_IOC, symbol, stop_price)
+        return cls(side, size, limit, enums.ORDER_STOP_LIMIT, enums.TIF_GTC, symbol, stop_price)
+
+    @classmethod
+    def market_to_limit(cls, side: Side, size: int, *, symbol: str | None = None) -> "OrderRequest":
+        """Takes what the best opposite price offers and rests there with the remainder."""
+        return cls(side, size, None, enums.ORDER_MARKET_TO_LIMIT, enums.TIF_GTC, symbol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +90,9 @@ class OrderUpdate:
 
     order_id: int
     size: int  # new total in lots, filled ones included
-    price: float  # new limit, currency
+    price: float  # new limit, currency; not read for a stop without limit that still waits
     symbol: str | None = None
+    stop_price: float | None = None  # new trigger of a stop that still waits
 
 
 class OrderCancel(NamedTuple):

@@ -14,6 +14,7 @@ from bt_gym.data.instruments import Instrument
 from bt_gym.strategy.events import Side, Trade
 
 _PHASES = enums.names("PHASE_")
+_STATES = enums.names("STATE_")
 
 
 class PriceLevel(NamedTuple):
@@ -60,6 +61,9 @@ class OrderView:
     size: int  # lots ordered
     leaves: int  # lots still working, as known
     acknowledged: bool
+    filled: int = 0  # lots, as known
+    state: str = "working"  # enums.STATE_* in lower case
+    stop_price: float | None = None  # trigger of a stop
 
 
 class MarketStateView:
@@ -141,6 +145,17 @@ class MarketStateView:
         return SessionStatistics(int(session["trades"]), volume, vwap, **prices)
 
 
+def _state(order: np.void) -> int:
+    """Where an order stands in its life (enums.STATE_*), as its strategy knows."""
+    if not order["acknowledged"]:
+        return enums.STATE_PENDING_NEW
+    if order["unanswered"]:
+        return enums.STATE_PENDING_CHANGE
+    if order["is_stop"] and not order["known_triggered"]:
+        return enums.STATE_UNTRIGGERED
+    return enums.STATE_PARTIALLY_FILLED if order["known_size"] > order["known_leaves"] else enums.STATE_WORKING
+
+
 class StrategyContext:
     """One strategy's view of one instrument at the current time.
 
@@ -220,6 +235,9 @@ class StrategyContext:
                 int(row["known_size"]),
                 int(row["known_leaves"]),
                 bool(row["acknowledged"]),
+                int(row["known_size"]) - int(row["known_leaves"]),
+                _STATES[_state(row)],
+                self.market_state.price(row["trigger"]) if row["is_stop"] else None,
             )
             for row in rows[np.argsort(rows["order_id"])]
         ]

@@ -10,7 +10,18 @@ from bt_gym.core.execution import ExecutionEngine
 from bt_gym.core.tape import LADDER_TICKS
 from tests.data.compiled import Compiled
 from tests.reference.scenario import Order, Scenario, engine, rows
-from tests.reference.sessions import JUMPS, LIMIT, TRADING, UNUSUAL, Pair, far_moving, scripts, sessions, walk
+from tests.reference.sessions import (
+    ALL_TYPES,
+    JUMPS,
+    LIMIT,
+    TRADING,
+    UNUSUAL,
+    Pair,
+    far_moving,
+    scripts,
+    sessions,
+    walk,
+)
 
 LONG_AFTER = 1_000_000_000
 FILL = ("event", "price", "size", "leaves")
@@ -453,7 +464,24 @@ def test_all_requests__equal_the_twin_with_real_queues(records, script, delays, 
 
 
 @SESSIONS
-@given(sessions(TRADING + UNUSUAL), scripts(), LATENCIES)
+@given(
+    sessions(TRADING),
+    scripts(ALL_TYPES),
+    LATENCIES,
+    st.sampled_from(range(5)),
+    st.booleans(),
+    st.sampled_from([-1, 0, 2]),
+)
+def test_all_order_types__equal_the_twin_with_real_queues(
+    records, script, latency, self_match, stop_on_quote, price_collar
+):
+    """Every type, time in force, post-only and self-match policy."""
+    models = {"self_match": self_match, "stop_on_quote": int(stop_on_quote), "price_collar": price_collar}
+    Pair(records, entry_latency=latency, protection=2, **models).run(script)
+
+
+@SESSIONS
+@given(sessions(TRADING + UNUSUAL), scripts(ALL_TYPES), LATENCIES)
 def test_auctions_clears_and_snapshots__equal_the_twin_with_real_queues(records, script, latency):
     Pair(records, entry_latency=latency, protection=2).run(script)
 

@@ -247,7 +247,7 @@ def test_kill__reaches_every_order_with_a_full_request_table():
     execution.process_market_update(market.tape(), market.now + SECOND)
     assert execution.account["resting"][0] == 0
     assert (execution.account["orders"]["status"] == enums.STATUS_FREE).all()
-    ended = execution.reports[execution.reports["reason"] == enums.REASON_MAX_LOSS]
+    ended = execution.reports[execution.reports["reason"] == enums.REASON_KILL_SWITCH]
     assert sorted(ended["order_id"].tolist()) == list(range(1, MAX_ORDERS + 1))
 
 

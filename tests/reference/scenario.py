@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bt_gym.core import enums
 from bt_gym.core.execution import ExecutionEngine
 from bt_gym.core.market import new_market
 from bt_gym.core.orders import new_models
@@ -124,8 +125,14 @@ class Order:
 
     side: int
     size: int
-    order_type: int = 0
-    time_in_force: int = 0
+    order_type: int = enums.ORDER_LIMIT
+    time_in_force: int = -1
+    expires_at: int = 0
+    post_only: int = 0
+
+    def __post_init__(self) -> None:
+        if self.time_in_force < 0:
+            self.time_in_force = enums.TIF_IOC if self.order_type == enums.ORDER_MARKET else enums.TIF_GTC
 
 
 def rows(reports: np.ndarray, *names: str) -> list[tuple[Any, ...]]:

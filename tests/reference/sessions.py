@@ -65,6 +65,11 @@ def skipping_trade(scribe: Scribe, number: int, ticks: int, size: int, side: str
         scribe.write(*streams.last(trade, scribe.record("F", resting, tick, filled, order_id=order_id), booked))
 
 
+def night(scribe: Scribe, number: int, ticks: int, size: int, side: str) -> None:
+    """The market is silent for longer than a session's break, or as long."""
+    scribe.now += 1_800_000_000_000 + number % 3 - 2
+
+
 def jump(scribe: Scribe, number: int, ticks: int, size: int, side: str) -> None:
     """The market is gone for a while."""
     scribe.now += 10_000 * number
@@ -89,7 +94,7 @@ TRADING: list[Event] = [
     streams.add,
     jump,
 ]
-UNUSUAL: list[Event] = [*streams.RARE, streams.reprice]
+UNUSUAL: list[Event] = [night, *streams.RARE, streams.reprice]
 
 
 def _session(events: list[tuple[Event, int, int, int, str]]) -> list[Record]:
@@ -141,7 +146,24 @@ def far_moving(steps: list[tuple[int, int, int]]) -> Scenario:
 
 
 LIMIT, IOC, MARKET, CANCEL, MODIFY, LOOK = range(6)
+FOK, GTD, DAY, MARKET_REST, MARKET_TO_LIMIT, STOP, STOP_LIMIT, POST_ONLY, SLIDE = range(6, 15)
 ANYTHING = LIMIT, LIMIT, LIMIT, LIMIT, IOC, MARKET, CANCEL, MODIFY, LOOK
+ALL_TYPES = *ANYTHING, FOK, GTD, DAY, MARKET_REST, MARKET_TO_LIMIT, STOP, STOP, STOP_LIMIT, POST_ONLY, SLIDE
+KINDS = {  # order type, time in force, post-only
+    LIMIT: (enums.ORDER_LIMIT, enums.TIF_GTC, 0),
+    IOC: (enums.ORDER_LIMIT, enums.TIF_IOC, 0),
+    MARKET: (enums.ORDER_MARKET, enums.TIF_IOC, 0),
+    FOK: (enums.ORDER_LIMIT, enums.TIF_FOK, 0),
+    GTD: (enums.ORDER_LIMIT, enums.TIF_GTD, 0),
+    DAY: (enums.ORDER_LIMIT, enums.TIF_DAY, 0),
+    MARKET_REST: (enums.ORDER_MARKET, enums.TIF_GTC, 0),
+    MARKET_TO_LIMIT: (enums.ORDER_MARKET_TO_LIMIT, enums.TIF_GTC, 0),
+    STOP: (enums.ORDER_STOP, enums.TIF_GTC, 0),
+    STOP_LIMIT: (enums.ORDER_STOP_LIMIT, enums.TIF_DAY, 0),
+    POST_ONLY: (enums.ORDER_LIMIT, enums.TIF_GTC, enums.POST_ONLY_REJECT),
+    SLIDE: (enums.ORDER_LIMIT, enums.TIF_GTD, enums.POST_ONLY_SLIDE),
+}
+LIFE_NS = 9_000  # of a dated order, from when it is sent
 Step = tuple[int, int, int, int, int, int]
 
 
@@ -166,14 +188,19 @@ def walk(script: list[Step], start: int) -> Iterator[tuple[int, Step]]:
         yield now, step
 
 
+def an_order(now: int, step: Step) -> Order:
+    """The order that a step sends."""
+    _, action, _, side, _, size = step
+    order_type, time_in_force, post_only = KINDS[action]
+    return Order(side, size, order_type, time_in_force, now + LIFE_NS, post_only)
+
+
 def act_on_engine(execution: ExecutionEngine, now: int, step: Step) -> None:
     """One step of a script on the engine alone."""
-    _, action, pick, side, ticks, size = step
+    _, action, pick, _, ticks, size = step
     order_id = 1 + pick * int(execution.account["orders_sent"][0]) // 8
-    if action in (LIMIT, IOC, MARKET):
-        order_type = enums.ORDER_MARKET if action == MARKET else enums.ORDER_LIMIT
-        time_in_force = enums.TIF_IOC if action == IOC else enums.TIF_GTC
-        execution.process_order_request(Order(side, size, order_type, time_in_force), now, ticks)
+    if action in KINDS:
+        execution.process_order_request(an_order(now, step), now, ticks, -ticks)
     elif action == CANCEL:
         execution.process_cancel(order_id, now)
     elif action == MODIFY:
@@ -187,7 +214,10 @@ class Pair:
         array = received(streams.to_array(records), list(delays))
         self.tape: Compiled = compile_array(array)
         self.engine: ExecutionEngine = engine(**models)
-        names = ("entry_latency", "response_latency", "protection", "fill_on_cross", "maker_fee", "taker_fee")
+        names = (
+            *("entry_latency", "response_latency", "protection", "fill_on_cross", "maker_fee", "taker_fee"),
+            *("self_match", "stop_on_quote", "price_collar"),
+        )
         known = {name: int(self.engine.account["models"][name][0]) for name in names}
         self.twin = Simulator(records, array["ts_recv"].tolist(), TICK, **known)
         self.start = int(self.tape.events["ts_event"][0])
@@ -210,16 +240,17 @@ class Pair:
         order_id = 1 + pick * self.twin.sent // 8
         if action == LOOK:
             self.look(now)
-        elif action in (LIMIT, IOC, MARKET):
-            order_type = enums.ORDER_MARKET if action == MARKET else enums.ORDER_LIMIT
-            time_in_force = enums.TIF_IOC if action == IOC else enums.TIF_GTC
-            self.engine.process_order_request(Order(side, size, order_type, time_in_force), now, ticks)
-            self.twin.submit(now, side, size, ticks, order_type, time_in_force)
+        elif action in KINDS:
+            order = an_order(now, step)
+            self.engine.process_order_request(order, now, ticks, -ticks)
+            self.twin.submit(
+                now, side, size, ticks, order.order_type, order.time_in_force, -ticks, order.expires_at, order.post_only
+            )
         elif self.twin.sent and action == CANCEL:
             if self.engine.process_cancel(order_id, now) == enums.REASON_NONE:
                 self.twin.cancel(now, order_id)
-        elif self.twin.sent and self.engine.process_modify(order_id, size, ticks, now) == enums.REASON_NONE:
-            self.twin.modify(now, order_id, size, ticks)
+        elif self.twin.sent and self.engine.process_modify(order_id, size, ticks, now, -ticks) == enums.REASON_NONE:
+            self.twin.modify(now, order_id, size, ticks, -ticks)
 
     def run(self, script: list[Step]) -> None:
         """A whole script and the rest of the session, compared after each step."""

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from bt_gym.core import enums
 from tests.reference.book import LAST, SNAPSHOT, UNDEFINED_PRICE, Record, is_own_fill, match_groups
 
+SILENCE = 1_800_000_000_000  # ns without an event, after which a session has ended
+NEVER = 1 << 40  # ticks
 SIDES = {"B": enums.BID, "A": enums.ASK}
 
 
@@ -55,11 +57,14 @@ class Own:
     size: int
     order_type: int
     time_in_force: int
+    trigger: int = 0
+    expires: int = 0
+    post_only: int = 0
     filled: int = 0
     leaves: int = 0
     resting: bool = False
+    waiting: bool = False  # for its trigger
     over: bool = False
-    acknowledged: bool = False
 
 
 @dataclass
@@ -279,6 +284,9 @@ class Simulator:
     response_latency: int = 0
     protection: int = 20
     fill_on_cross: bool = True
+    self_match: int = enums.SELF_MATCH_CANCEL_OLDEST
+    stop_on_quote: bool = False
+    price_collar: int = -1
     maker_fee: int = 0
     taker_fee: int = 0
     orders: dict[int, Own] = field(default_factory=dict)
@@ -288,39 +296,74 @@ class Simulator:
         self.events = events_of(self.records, self.received, self.tick_size)
         self.book = Book()
         self.happened = 0
-        self.requests: list[tuple[int, str, Own, int, int]] = []
+        self.requests: list[tuple[int, str, Own, int, int, int]] = []
+        self.stops: list[Own] = []
         self.sent = 0
         self.taken: dict[tuple[int, int], Taken] = {}
 
     # --- what a strategy sends
 
-    def submit(self, ts: int, side: int, size: int, tick: int, order_type: int, time_in_force: int) -> int:
+    def submit(
+        self, ts: int, side: int, size: int, tick: int, order_type: int, time_in_force: int,
+        trigger: int = 0, expires: int = 0, post_only: int = 0,
+    ) -> int:  # fmt: skip
         self.sent += 1
-        own = self.orders[self.sent] = Own(self.sent, side, tick, size, order_type, time_in_force, leaves=size)
+        if order_type not in (enums.ORDER_LIMIT, enums.ORDER_STOP_LIMIT):
+            tick = 0
+        own = Own(self.sent, side, tick, size, order_type, time_in_force, trigger, expires, post_only, leaves=size)
+        self.orders[self.sent] = own
         self._send(ts, "new", own)
         return self.sent
 
     def cancel(self, ts: int, order_id: int) -> None:
         self._send(ts, "cancel", self.orders[order_id])
 
-    def modify(self, ts: int, order_id: int, size: int, tick: int) -> None:
-        self._send(ts, "modify", self.orders[order_id], size, tick)
+    def modify(self, ts: int, order_id: int, size: int, tick: int, trigger: int) -> None:
+        self._send(ts, "modify", self.orders[order_id], size, tick, trigger)
 
-    def _send(self, ts: int, kind: str, own: Own, size: int = 0, tick: int = 0) -> None:
+    def _send(self, ts: int, kind: str, own: Own, size: int = 0, tick: int = 0, trigger: int = 0) -> None:
         arrival = max([ts + self.entry_latency, *(request[0] for request in self.requests)])
-        self.requests.append((arrival, kind, own, size, tick))
+        self.requests.append((arrival, kind, own, size, tick, trigger))
 
     def advance(self, until: int) -> None:
-        """All market events and arrivals up to `until`; the market first on equal times."""
+        """All market events, expiries and arrivals up to `until`, in this order on equal times."""
         while True:
-            market = self.events[self.happened].ts if self.happened < len(self.events) else None
-            arrival = self.requests[0][0] if self.requests else None
-            if market is not None and market <= until and (arrival is None or market <= arrival):
-                self._happen(self.events[self.happened])
-            elif arrival is not None and arrival <= until:
-                self._arrive(*self.requests.pop(0))
-            else:
+            todo = [(self.events[self.happened].ts, 0)] if self.happened < len(self.events) else []
+            todo += [(ts, 1) for ts in self._expiries().values()]
+            todo += [(self.requests[0][0], 2)] if self.requests else []
+            ts, kind = min(todo, default=(until + 1, 0))
+            if ts > until:
                 return
+            if kind == 0:
+                self._happen(self.events[self.happened])
+            elif kind == 1:
+                self._expire(ts)
+            else:
+                self._arrive(*self.requests.pop(0))
+
+    def _expiries(self) -> dict[int, int]:
+        """When orders at the exchange end by themselves, by order id."""
+        times = {}
+        for own in self._at_exchange():
+            if own.time_in_force == enums.TIF_GTD:
+                times[own.order_id] = own.expires
+            if own.time_in_force == enums.TIF_DAY:
+                times[own.order_id] = self.events[self.happened - 1].ts + SILENCE
+        return times
+
+    def _at_exchange(self) -> list[Own]:
+        return self.book.own(enums.BID) + self.book.own(enums.ASK) + self.stops
+
+    def _expire(self, ts: int) -> None:
+        """Dated orders first, then day orders; bids, asks, stops."""
+        expiries = self._expiries()
+        for kind, reason in (
+            (enums.TIF_GTD, enums.REASON_GOOD_TILL_DATE),
+            (enums.TIF_DAY, enums.REASON_SESSION_END),
+        ):
+            for own in self._at_exchange():
+                if own.time_in_force == kind and expires_by(expiries, own, ts):
+                    self._finish(ts, own, enums.EXEC_EXPIRED, reason)
 
     def queue_positions(self) -> dict[int, int]:
         """Displayed lots ahead of each own resting order."""
@@ -355,7 +398,9 @@ class Simulator:
     def _end(self, own: Own) -> None:
         if own.resting:
             self.book.detach(own)
-        own.resting, own.over, own.leaves = False, True, 0
+        if own.waiting:
+            self.stops.remove(own)
+        own.resting, own.waiting, own.over, own.leaves = False, False, True, 0
 
     def _finish(self, ts: int, own: Own, exec_type: int, reason: int, event: int | None = None) -> None:
         self._end(own)
@@ -382,6 +427,31 @@ class Simulator:
                 self._cross(event.ts, number)
             self._forget_taken()
         self.happened += 1
+        if matching:
+            prints = [r.price // self.tick_size for r in event.records if r.action == "T" and self._has_level(r)]
+            self._elect(event.ts, [(tick, tick) for tick in prints])
+            if self.stop_on_quote:
+                self._elect_by_quotes(event.ts)
+
+    def _has_level(self, trade: Record) -> bool:
+        """Whether a trade is at a price of the grid."""
+        return trade.price != UNDEFINED_PRICE and not trade.price % self.tick_size and trade.size < 2**31
+
+    def _elect_by_quotes(self, ts: int) -> None:
+        bid, ask = self.book.best(enums.BID), self.book.best(enums.ASK)
+        self._elect(ts, [(NEVER if bid is None else bid, -NEVER if ask is None else ask)])
+
+    def _elect(self, ts: int, seen: list[tuple[int, int]]) -> None:
+        """Stops that one of the (low, high) prices seen has reached act in the order of their arrival."""
+        for own in list(self.stops):
+            reached = [high >= own.trigger if own.side == enums.BUY else low <= own.trigger for low, high in seen]
+            if any(reached) and own in self.stops:
+                self.stops.remove(own)
+                own.waiting = False
+                if own.order_type == enums.ORDER_STOP:
+                    own.tick = own.trigger + (1 - 2 * own.side) * self.protection
+                self._report(ts, own, enums.EXEC_TRIGGERED, enums.REASON_NONE)
+                self._enter(ts, own)
 
     def _self_match_cancels(self, event: Event) -> list[Record]:
         """A C without F beside a trade: the order was gone before the match. Returns the other records."""
@@ -472,6 +542,8 @@ class Simulator:
                 for side in (enums.BID, enums.ASK):
                     for own in self.book.own(side):
                         self._finish(event.ts, own, enums.EXEC_EXPIRED, enums.REASON_BOOK_CLEARED, number)
+                for own in list(self.stops):
+                    self._finish(event.ts, own, enums.EXEC_EXPIRED, enums.REASON_BOOK_CLEARED, number)
             elif record.action in "ACM":
                 moved = self.book.apply(record, self.tick_size)
                 if moved is not None:  # it is no longer one of those that stood there
@@ -531,71 +603,167 @@ class Simulator:
     def _is_trading(self) -> bool:
         return self.happened > 0 and self.events[self.happened - 1].phase == enums.PHASE_CONTINUOUS
 
-    def _arrive(self, ts: int, kind: str, own: Own, size: int, tick: int) -> None:
+    def _arrive(self, ts: int, kind: str, own: Own, size: int, tick: int, trigger: int) -> None:
         if kind == "new":
-            self._enter(ts, own)
-        elif not own.resting:
+            self._arrive_new(ts, own)
+        elif not own.resting and not own.waiting:
             self._report(ts, own, enums.EXEC_CANCEL_REJECTED, enums.REASON_TOO_LATE)
         elif kind == "cancel":
             self._finish(ts, own, enums.EXEC_CANCELED, enums.REASON_USER)
         else:
-            self._modify(ts, own, size, tick)
+            self._modify(ts, own, size, tick, trigger)
 
-    def _modify(self, ts: int, own: Own, size: int, tick: int) -> None:
+    def _arrive_new(self, ts: int, own: Own) -> None:
+        reason = self._refusal(own, own.tick, own.leaves, ts)
+        if reason:
+            self._finish(ts, own, enums.EXEC_REJECTED, reason)
+        elif own.order_type in (enums.ORDER_STOP, enums.ORDER_STOP_LIMIT):
+            own.waiting = True
+            self.stops.append(own)
+            self._report(ts, own, enums.EXEC_NEW, enums.REASON_NONE)
+            if self.stop_on_quote:
+                self._elect_by_quotes(ts)
+        else:
+            own.tick = self._limit(own, own.tick)
+            self._report(ts, own, enums.EXEC_NEW, enums.REASON_NONE)
+            self._enter(ts, own)
+
+    def _limit(self, own: Own, tick: int) -> int:
+        """The limit of an order as it arrives."""
+        sign, other = 1 - 2 * own.side, 1 - own.side
+        best = self.book.best(other)
+        if own.order_type == enums.ORDER_MARKET:
+            return best + sign * self.protection
+        if own.order_type == enums.ORDER_MARKET_TO_LIMIT:
+            return best
+        if own.order_type == enums.ORDER_LIMIT and own.post_only == enums.POST_ONLY_SLIDE:
+            there = [price for price, queue in self.book.levels[other].items() if queue]  # own orders, too
+            tick = sign * min([sign * tick, *(sign * price - 1 for price in there)])
+        return tick
+
+    def _refusal(self, own: Own, tick: int, lots: int, ts: int) -> int:
+        sign, other = 1 - 2 * own.side, 1 - own.side
+        best = self.book.best(other)
+        if not self._is_trading():
+            return enums.REASON_NOT_TRADING
+        if own.time_in_force == enums.TIF_GTD and own.expires <= ts:
+            return enums.REASON_GOOD_TILL_DATE
+        if own.order_type in (enums.ORDER_MARKET, enums.ORDER_MARKET_TO_LIMIT):
+            if best is None:
+                return enums.REASON_NO_LIQUIDITY
+        elif own.order_type != enums.ORDER_STOP and best is not None and sign * (tick - best) > self.price_collar >= 0:
+            return enums.REASON_PRICE_COLLAR
+        if own.order_type in (enums.ORDER_STOP, enums.ORDER_STOP_LIMIT):
+            return enums.REASON_NONE
+        limit = self._limit(own, tick)
+        there = [
+            entry for price, queue in self.book.levels[other].items() for entry in queue if sign * price <= sign * limit
+        ]
+        if own.order_type == enums.ORDER_LIMIT and own.post_only == enums.POST_ONLY_REJECT and there:
+            return enums.REASON_POST_ONLY
+        if self.self_match == enums.SELF_MATCH_REJECT:
+            for met in self.book.own(other):
+                before = sum(
+                    self._free(other, price) for price in self.book.levels[other] if sign * price < sign * met.tick
+                )
+                if met in there and lots > before + self._free_before(met):
+                    return enums.REASON_SELF_MATCH
+        return enums.REASON_NONE
+
+    def _gone(self, side: int, tick: int) -> int:
+        """Lots of a level that we took."""
+        place = side, tick
+        gone = self.taken[place].lots if place in self.taken else 0
+        return gone + sum(entry.taken for entry in self.book.real(side, tick))
+
+    def _free(self, side: int, tick: int) -> int:
+        return max(self.book.displayed(side, tick) - self._gone(side, tick), 0)
+
+    def _free_before(self, own: Own) -> int:
+        return max(sum(entry.size for entry in self.book.ahead(own)) - self._gone(own.side, own.tick), 0)
+
+    def _modify(self, ts: int, own: Own, size: int, tick: int, trigger: int) -> None:
         left = size - own.filled
-        keeps = tick == own.tick and left <= own.leaves
+        keeps = own.waiting or (tick == own.tick and left <= own.leaves)
+        reason = enums.REASON_NONE if left <= 0 or keeps else self._refusal(own, tick, left, ts)
         if left <= 0:
             own.size = size
             self._finish(ts, own, enums.EXEC_CANCELED, enums.REASON_USER)
+        elif reason:
+            self._report(ts, own, enums.EXEC_CANCEL_REJECTED, reason)
+        elif own.waiting:
+            own.size, own.leaves, own.trigger = size, left, trigger
+            own.tick = 0 if own.order_type == enums.ORDER_STOP else tick
+            self._report(ts, own, enums.EXEC_REPLACED, enums.REASON_USER)
+            if self.stop_on_quote:
+                self._elect_by_quotes(ts)
         elif keeps:
             own.size, own.leaves = size, left
             self._report(ts, own, enums.EXEC_REPLACED, enums.REASON_USER)
-        elif not self._is_trading():
-            self._report(ts, own, enums.EXEC_CANCEL_REJECTED, enums.REASON_NOT_TRADING)
         else:
             self.book.detach(own)
-            own.resting, own.size, own.leaves, own.tick = False, size, left, tick
+            own.resting, own.size, own.leaves = False, size, left
+            own.tick = self._limit(own, tick)
             self._report(ts, own, enums.EXEC_REPLACED, enums.REASON_USER)
             self._enter(ts, own)
 
     def _enter(self, ts: int, own: Own) -> None:
-        if not self._is_trading():
-            self._finish(ts, own, enums.EXEC_REJECTED, enums.REASON_NOT_TRADING)
-            return
         other, sign = 1 - own.side, 1 - 2 * own.side
-        best = self.book.best(other)
-        if own.order_type == enums.ORDER_MARKET:
-            if best is None:
-                self._finish(ts, own, enums.EXEC_REJECTED, enums.REASON_NO_LIQUIDITY)
-                return
-            own.tick = best + sign * self.protection
-        if not own.acknowledged:
-            own.acknowledged = True
-            self._report(ts, own, enums.EXEC_NEW, enums.REASON_NONE)
-        for tick in sorted(self.book.levels[other], key=lambda tick: sign * tick):
-            if sign * tick > sign * own.tick or not own.leaves:
-                break
-            self._take_level(ts, own, other, tick)
+        reached = [
+            tick
+            for tick in sorted(self.book.levels[other], key=lambda tick: sign * tick)
+            if sign * tick <= sign * own.tick
+        ]
+        if own.time_in_force == enums.TIF_FOK and own.leaves > sum(self._free(other, tick) for tick in reached):
+            self._finish(ts, own, enums.EXEC_CANCELED, enums.REASON_FOK)
+            return
+        for tick in reached:
+            if own.leaves:
+                self._take_level(ts, own, other, tick)
         if own.over:
             return
-        if own.order_type == enums.ORDER_MARKET:
-            self._finish(ts, own, enums.EXEC_CANCELED, enums.REASON_PROTECTION)
-        elif own.time_in_force == enums.TIF_IOC:
-            self._finish(ts, own, enums.EXEC_CANCELED, enums.REASON_IOC)
+        if own.time_in_force in (enums.TIF_IOC, enums.TIF_FOK):
+            is_protected = own.order_type in (enums.ORDER_MARKET, enums.ORDER_STOP)
+            reason = enums.REASON_PROTECTION if is_protected else enums.REASON_IOC
+            self._finish(ts, own, enums.EXEC_CANCELED, reason)
         else:
-            own.resting = True
+            own.resting, own.order_type = True, enums.ORDER_LIMIT
             self.book.append(own)
 
     def _take_level(self, ts: int, own: Own, side: int, tick: int) -> None:
-        """Real orders give what was not taken before; own orders that the taker gets to are cancelled."""
-        place = side, tick
-        gone = self.taken[place].lots if place in self.taken else 0
-        gone += sum(entry.taken for entry in self.book.real(side, tick))
+        """Real orders give what was not taken before, in their order; own ones meet the self-match policy."""
+        gone = self._gone(side, tick)
+        oldest = self.self_match == enums.SELF_MATCH_CANCEL_OLDEST
+        had = 0
         for met in [entry for entry in list(self.book.queue(side, tick)) if isinstance(entry, Own)]:
-            if own.leaves > sum(entry.size for entry in self.book.ahead(met)) - gone:
-                self._finish(ts, met, enums.EXEC_CANCELED, enums.REASON_SELF_MATCH)
-        size = min(own.leaves, self.book.displayed(side, tick) - gone)
-        if size > 0:
-            lots = self.taken[place].lots if place in self.taken else 0
-            self.taken[place] = Taken(lots + size, self.book.real(side, tick))
-            self._fill(ts, own, tick, size, enums.LIQUIDITY_TAKER)
+            before = max(sum(entry.size for entry in self.book.ahead(met)) - gone, 0) - had
+            if own.leaves <= before:
+                continue
+            if not oldest:
+                had += self._take(ts, own, side, tick, before)
+            if self.self_match == enums.SELF_MATCH_ALLOW:
+                size = min(own.leaves, met.leaves)
+                self._fill(ts, met, tick, size, enums.LIQUIDITY_MAKER)
+                self._fill(ts, own, tick, size, enums.LIQUIDITY_TAKER)
+            else:
+                if oldest or self.self_match == enums.SELF_MATCH_CANCEL_BOTH:
+                    self._finish(ts, met, enums.EXEC_CANCELED, enums.REASON_SELF_MATCH)
+                if not oldest:
+                    self._finish(ts, own, enums.EXEC_CANCELED, enums.REASON_SELF_MATCH)
+            if own.over:
+                return
+        self._take(ts, own, side, tick, self.book.displayed(side, tick) - gone - had)
+
+    def _take(self, ts: int, own: Own, side: int, tick: int, lots: int) -> int:
+        place = side, tick
+        size = min(own.leaves, lots)
+        if size <= 0:
+            return 0
+        before = self.taken[place].lots if place in self.taken else 0
+        self.taken[place] = Taken(before + size, self.book.real(side, tick))
+        self._fill(ts, own, tick, size, enums.LIQUIDITY_TAKER)
+        return size
+
+
+def expires_by(expiries: dict[int, int], own: Own, ts: int) -> bool:
+    return expiries.get(own.order_id, ts + 1) <= ts
