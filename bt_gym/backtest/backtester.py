@@ -107,7 +107,9 @@ class Backtester:
     def _account(self, name: str, strategy: Strategy, lane: Lane) -> TradingAccount:
         interval_ns = self.config.backtest.output.equity_interval_ms * 1_000_000
         wants_news = bool(strategy.subscriptions & EventKind.OWN)
-        return TradingAccount(name, lane, self._models(lane.instrument), interval_ns, wants_news)
+        account = TradingAccount(name, lane, self._models(lane.instrument), interval_ns, wants_news)
+        account.flattens_at_end = self.config.backtest.execution.flatten_at_end
+        return account
 
     def write(self, report: BacktestReport) -> dict[str, Path]:
         """Writes the output files that the configuration names; returns their paths by kind.
@@ -177,14 +179,7 @@ class Backtester:
         execution = self.config.backtest.execution
         limits = self.config.backtest.risk_limits
         latency = execution.latency_model
-        values = {
-            "max_position": limits.max_position,
-            "max_order_size": limits.max_order_size,
-            "max_orders_per_second": limits.max_orders_per_second,
-            "max_loss": limits.max_loss_micros,
-            "price_collar": limits.price_collar_ticks,
-        }
-        given = {name: value for name, value in values.items() if value is not None}
+        given = limits.values | execution.fees.values
 
         def models(instrument: Instrument) -> np.ndarray:
             maker_fee, taker_fee = instrument.require_fees()

@@ -52,6 +52,8 @@ class TradingAccount:
         self.state = self.execution.account.view(np.uint8)
         """The bytes of the exchange side: its snapshot (as a record, NumPy copies it a hundred times slower)."""
         self._known = self.execution.account["reports_known"]
+        self.flattens_at_end = False
+        """Whether the position is closed at the market when the data has ended."""
         self._recorded = 0  # reports that the record has
 
     @property
@@ -66,6 +68,7 @@ class TradingAccount:
 
     def learn(self, now: int) -> MarketEvent | None:
         """Books all reports known by `now` (ns); returns what the strategy is told, if it wants to be."""
+        self.positions.watch(self.lane.tape.events)
         first = self.reports_known
         rows = self.execution.deliver(now)
         for row in np.flatnonzero(rows["exec_type"] == enums.EXEC_TRADE).tolist():
@@ -166,6 +169,8 @@ class TradingAccount:
     def close(self, end: int) -> None:
         """Records what the exchange did and the strategy had not learned when the data ended, and the last equity."""
         self.execution.advance(self.lane.tape, end)
+        if self.flattens_at_end:
+            self.execution.close_out(self.lane.tape)
         self._record(len(self.execution.reports))
         mark2 = int(self.lane.market["mark2"][0])
         if mark2 != enums.NO_TICK:

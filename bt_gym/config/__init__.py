@@ -15,6 +15,7 @@ from bt_gym.config.backtest import BacktestConfig, with_overrides
 from bt_gym.config.backtest_section import BacktestSection
 from bt_gym.config.data import DataSourceConfig
 from bt_gym.config.execution import MAX_PROTECTION_TICKS, ExecutionConfig
+from bt_gym.config.fees import FeesConfig, FeeTierConfig
 from bt_gym.config.fills import FifoFillConfig, FillModelConfig, ProbabilisticFillConfig
 from bt_gym.config.impact import LinearImpactConfig, MarketImpactConfig, NoImpactConfig
 from bt_gym.config.instruments import InstrumentConfig
@@ -41,6 +42,8 @@ __all__ = [
     "DataSourceConfig",
     "ExecutionConfig",
     "FeatureConfig",
+    "FeeTierConfig",
+    "FeesConfig",
     "FifoFillConfig",
     "FillModelConfig",
     "FixedLatencyConfig",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bt_gym._section import Section, Whole
+from bt_gym.config.fees import FeesConfig
 from bt_gym.config.fills import FifoFillConfig, FillModelConfig
 from bt_gym.config.impact import MarketImpactConfig, NoImpactConfig
 from bt_gym.config.latency import FixedLatencyConfig, LatencyModelConfig
@@ -23,6 +24,10 @@ class ExecutionConfig(Section):
     """What our trading does to prices."""
     protection_ticks: Annotated[Whole, Field(ge=0, le=MAX_PROTECTION_TICKS)] = 20
     """Ticks beyond the opposite best price that a market order may pay."""
+    fees: FeesConfig = FeesConfig()
+    """Rates, an amount per order, tiers."""
+    flatten_at_end: bool = False
+    """Whether open positions are closed at the market when the data of an instrument ends."""
     self_match: Literal["cancel_oldest", "cancel_newest", "cancel_both", "reject", "allow"] = "cancel_oldest"
     """What happens when an order meets one of our own."""
     stop_trigger: Literal["trade", "quote"] = "trade"

@@ -13,6 +13,7 @@ from bt_gym.core.execution import FOREVER, book_fill, deliver
 from bt_gym.core.execution import run as run_exchange
 from bt_gym.core.market import count_received, move, received_at
 from bt_gym.core.position_manager import enforce, next_action
+from bt_gym.core.risk import watch
 from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT
 
 desk_dtype = np.dtype(
@@ -166,6 +167,7 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
         is_event = desk["stop_time"] <= now
         if is_event:  # what comes behind it at the same time is not received yet
             move(market, records, events, blocks, desk["stop"] + 1)
+            watch(account, market, events)
             learn(account, log, now - 1)
             desk["event_calls"] = events[desk["stop"]]["flags"] & desk["kinds"] != 0
             desk["clock_calls"] = desk["stop_strikes"]
@@ -177,6 +179,7 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
                 blocks,
                 count_received(events, market["event"], now, market["extra_delay"]),
             )
+            watch(account, market, events)
             learn(account, log, now)
         known = now - 1 if is_event else now
         has_news = account["reports_known"] > desk["first_report"] and desk["wants_news"]

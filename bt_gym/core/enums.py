@@ -112,7 +112,15 @@ REASON_POST_ONLY = 31  # it would have taken liquidity
 REASON_GOOD_TILL_DATE = 32  # its time was over
 REASON_SESSION_END = 33  # of a day order
 REASON_PRICE_COLLAR = 34  # limit too far beyond the opposite best price
+REASON_MAX_DRAWDOWN = 35  # kill switch after the drawdown limit
 REASON_KILL_SWITCH = 36  # somebody threw the switch
+REASON_MARGIN = 38  # the margin of what may be held would exceed capital and closed profit
+
+# --- marks: the price at which a position is valued
+MARK_MID = 0
+MARK_LAST = 1  # last trade; the mid before the first
+MARK_LIQUIDATION = 2  # the price at which it could be closed: the bid of a long one, the ask of a short one
+MARK_MICROPRICE = 3  # bid and ask, each weighted with the size of the other side
 
 # --- liquidity of a fill (FIX tag 851)
 LIQUIDITY_NONE = 0

@@ -828,6 +828,34 @@ def book_fill(account, row) -> None:
     )
 
 
+@njit
+def close_out(account, log, market, records, events, blocks) -> bool:
+    """When the data has ended: cancels all own orders and closes the position as a taker on the book that is left.
+
+    Requests still on their way are dropped. What the protection price doesn't reach stays open, and so does everything
+    outside continuous trading. Returns whether it is done: not when the log has no room for it.
+    """
+    size = account["position"]["size"]
+    lots = abs(size)
+    room = log.shape[0] - (account["reports_written"] - account["reports_kept"])
+    if room < account["resting"] + account["stops_live"] + 3 + min(lots, account["models"]["protection"] + 1):
+        return False
+    number = account["event"] - 1
+    ts = events[number]["ts_event"]
+    cancel_all(account, log, ts, number, enums.EXEC_CANCELED, enums.REASON_END_OF_DATA)
+    account["requests_live"] = 0
+    for slot in range(account["orders"].shape[0]):
+        account["orders"][slot]["requests"] = 0
+    slot = _free_slot(account, account["orders_sent"] + 1)
+    if size != 0 and slot >= 0:
+        account["orders_sent"] += 1
+        side = enums.SELL if size > 0 else enums.BUY
+        _place(account, slot, account["orders_sent"], ts, side, lots, enums.ORDER_MARKET, enums.TIF_IOC, 0)
+        account["requests"][account["first_request"]]["ts_exchange"] = ts
+        _arrive(account, log, market, records, events, blocks)
+    return True
+
+
 # --- doors for Python: numba takes 35 us to recognise a record that Python hands over, and 1.5 us for an array
 
 
@@ -849,6 +877,11 @@ def _request_modify(accounts, ts, order_id, size, price, trigger):
 @njit
 def _run(accounts, log, markets, records, events, blocks, until, stop_on_report):
     return run(accounts[0], log, markets[0], records, events, blocks, until, stop_on_report)
+
+
+@njit
+def _close_out(accounts, log, markets, records, events, blocks):
+    return close_out(accounts[0], log, markets[0], records, events, blocks)
 
 
 @njit
@@ -944,6 +977,12 @@ class ExecutionEngine:
             )
             if not is_full:
                 return until
+            self.lengthen_log()
+
+    def close_out(self, session: Session) -> None:
+        """At the end of the data, once the exchange is there: see the kernel of this name."""
+        tape = session.records, session.events, session.blocks
+        while not _close_out(self.account, self.log, self.market, *tape):
             self.lengthen_log()
 
     def process_market_update(self, session: Session, ts: int) -> np.ndarray:

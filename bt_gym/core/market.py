@@ -30,6 +30,10 @@ market_dtype = np.dtype(
         ("block", "<i4"),  # block of the last received event
         ("base", "<i4"),  # tick of ladder[:, 0]
         ("mark2", "<i4"),  # twice the last valid mid in ticks; NO_TICK before the first
+        ("mark_bid", "<i4"),  # its bid and ask, ticks, and what was displayed there
+        ("mark_ask", "<i4"),
+        ("mark_bid_size", "<i4"),
+        ("mark_ask_size", "<i4"),
         ("mark_is_stale", "<i4"),  # the book is one-sided, crossed or not in continuous trading
         ("session", session_dtype),
         ("ladder", "<i4", (2, LADDER_TICKS)),  # displayed lots per side and tick
@@ -140,7 +144,36 @@ def move(market, records, events, blocks, end: int) -> None:
     start = market["event"]
     if end <= start:
         return
-    number = start
+    valid = end - 1
+    while valid >= start and mid2(events[valid]) == enums.NO_TICK:
+        valid -= 1
+    if valid >= start:
+        _receive(market, records, events, blocks, valid + 1)
+        _mark(market, events[valid])
+    if valid < end - 1:
+        _receive(market, records, events, blocks, end)
+    market["mark_is_stale"] = valid < end - 1
+
+
+@njit
+def _mark(market, event) -> None:
+    """The book just received is the last valid one."""
+    market["mark2"] = mid2(event)
+    market["mark_bid"] = event["bid"]
+    market["mark_ask"] = event["ask"]
+    market["mark_bid_size"] = _size_at(market, enums.BID, event["bid"])
+    market["mark_ask_size"] = _size_at(market, enums.ASK, event["ask"])
+
+
+@njit
+def _size_at(market, side: int, tick: int) -> int:
+    offset = np.int64(tick) - market["base"]
+    return np.int64(market["ladder"][side, offset]) if 0 <= offset < LADDER_TICKS else np.int64(0)
+
+
+@njit
+def _receive(market, records, events, blocks, end: int) -> None:
+    number = market["event"]
     block = market["block"]
     if block < 0:  # the first checkpoint lies behind the first event: its window is the one for that event, too
         market["base"] = blocks[0]["base"]
@@ -157,12 +190,6 @@ def move(market, records, events, blocks, end: int) -> None:
         number = stop
     market["block"] = block
     market["event"] = end
-    market["mark_is_stale"] = mid2(events[end - 1]) == enums.NO_TICK
-    for number in range(end - 1, start - 1, -1):
-        mark = mid2(events[number])
-        if mark != enums.NO_TICK:
-            market["mark2"] = mark
-            break
 
 
 @njit

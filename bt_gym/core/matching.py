@@ -10,6 +10,7 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
+from bt_gym.core.fees import fee_of
 from bt_gym.core.orders import FAR_LEVEL
 from bt_gym.core.positions import apply_fill
 from bt_gym.core.resting import find_level, height_of, is_own_level, leave, order_at
@@ -56,7 +57,8 @@ def _write(account, log, order, ts, event, exec_type, reason, price, size, liqui
 def fill(account, log, order, ts: int, event: int, price: int, size: int, liquidity: int) -> None:
     """Books a fill of an own order at the exchange; a resting order that is done leaves the book."""
     models = account["models"]
-    fee = (models["maker_fee"] if liquidity == enums.LIQUIDITY_MAKER else models["taker_fee"]) * size
+    volume = account["position"]["volume"]
+    fee = fee_of(models, volume, np.int64(size), np.int64(price), liquidity, order["filled"] == 0)
     order["filled"] += size
     order["leaves"] -= size
     apply_fill(

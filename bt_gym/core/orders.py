@@ -5,6 +5,7 @@ An account is one strategy on one instrument: a cursor over the tape at exchange
 
 import numpy as np
 
+from bt_gym.core.fees import MAX_TIERS, tier_dtype
 from bt_gym.core.positions import position_dtype
 
 MAX_ORDERS = 64
@@ -105,9 +106,13 @@ models_dtype = np.dtype(
     [
         ("entry_latency", "<i8"),  # ns from a strategy's decision to the exchange
         ("response_latency", "<i8"),  # ns back
-        ("tick_value", "<i8"),  # 1e-6 of the currency per tick and lot
+        ("tick_value", "<i8"),  # 1e-6 of the currency per tick and lot; inverse: minus (1e-6 of it x ticks) per lot
         ("maker_fee", "<i8"),  # 1e-6 of the currency per lot; negative is a rebate
         ("taker_fee", "<i8"),
+        ("maker_rate", "<i8"),  # 1e-9 of the notional, on top
+        ("taker_rate", "<i8"),
+        ("order_fee", "<i8"),  # 1e-6 of the currency per order that is filled, with its first fill
+        ("tiers", tier_dtype, (MAX_TIERS,)),  # other fees from a volume on, ascending
         ("protection", "<i8"),  # ticks beyond the best price that a market order may reach
         ("fill_on_cross", "<i8"),  # 1: an opposite add at or through an own order's price fills it
         ("self_match", "<i8"),  # enums.SELF_MATCH_*
@@ -117,6 +122,9 @@ models_dtype = np.dtype(
         ("max_order_size", "<i8"),  # lots; -1 no limit
         ("max_orders_per_second", "<i8"),  # orders and modifies in one clock second; -1 no limit
         ("max_loss", "<i8"),  # 1e-6 of the currency; -1 no limit
+        ("max_drawdown", "<i8"),  # 1e-6 of the currency below the highest equity; -1 no limit
+        ("initial_margin", "<i8"),  # 1e-6 of the currency per lot that may be held; 0 asks for none
+        ("capital", "<i8"),  # 1e-6 of the currency that margin may come from, beside closed profit
     ],
     align=True,
 )
@@ -148,7 +156,9 @@ def make_account_dtype(
             ("reports_kept", "<i8"),  # first one that the log must still hold: 0 keeps all of a run
             ("rate_second", "<i8"),  # clock second of the last order
             ("rate_count", "<i8"),  # orders and modifies sent in it
-            ("killed", "<i8"),  # 1 after the loss limit
+            ("killed", "<i8"),  # REASON_* of the kill switch, 0 before it
+            ("peak", "<i8"),  # 1e-6: highest equity at the marks received, as known; 0 at the start
+            ("watched", "<i8"),  # events whose marks it includes
             ("first_request", "<i8"),  # ring position of the oldest request
             ("requests_live", "<i8"),
             ("orders_live", "<i8"),  # orders whose slot isn't free
@@ -208,7 +218,7 @@ def new_models(**values: int) -> np.ndarray:
     models["protection"] = 20
     models["fill_on_cross"] = 1
     models["tick_value"] = 1_000_000
-    for name in ("max_position", "max_order_size", "max_orders_per_second", "max_loss", "price_collar"):
+    for name in ("max_position", "max_order_size", "max_orders_per_second", "max_loss", "max_drawdown", "price_collar"):
         models[name] = -1
     for name, value in values.items():
         models[name] = value

@@ -6,7 +6,8 @@ from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.execution import book_fill, flatten, kill
 from bt_gym.core.market import mid2, received_at
-from bt_gym.core.risk import find_loss, loss_reached
+from bt_gym.core.marks import value_of
+from bt_gym.core.risk import find_loss, loss_reached, watch
 
 
 @njit
@@ -34,13 +35,31 @@ def next_action(account, market, events, until: int) -> int:
 @njit
 def enforce(account, market, ts: int, may_flatten: bool) -> bool:
     """Does at `ts` (ns) what the loss limit asks for; returns whether the position was sent home."""
-    if loss_reached(account, np.int64(market["mark2"])):
-        kill(account, ts, enums.REASON_MAX_LOSS)
+    reason = loss_reached(account, np.int64(market["mark2"]))
+    if reason != enums.REASON_NONE:
+        kill(account, ts, reason)
     if not account["killed"] or not may_flatten or market["mark_is_stale"]:
         return False
     sent = account["orders_sent"]
     flatten(account, ts)
     return account["orders_sent"] > sent
+
+
+@njit
+def _equity(accounts, markets, mark):
+    position = accounts[0]["known_position"]
+    value = value_of(markets[0], position["size"], accounts[0]["models"]["tick_value"], mark)
+    return position["cash"] + value - position["fees"]
+
+
+@njit
+def _watch(accounts, markets, events):
+    watch(accounts[0], markets[0], events)
+
+
+@njit
+def _kill(accounts, ts):
+    kill(accounts[0], ts)
 
 
 @njit
@@ -64,7 +83,8 @@ class PositionManager:
     def __init__(self, account: np.ndarray, market: np.ndarray) -> None:
         self.account = account
         self.market = market
-        self.limits_loss = bool(account["models"]["max_loss"][0] >= 0)
+        models = account["models"][0]
+        self.limits_loss = bool(models["max_loss"] >= 0 or models["max_drawdown"] >= 0)
         """Whether a loss can stop trading."""
         self._received = market["event"]
         self._flattened = -1  # events received when the position was last sent home
@@ -73,6 +93,19 @@ class PositionManager:
         """Books a reported fill: a row of an array of `orders.report_dtype`."""
         _book_fill(self.account, reports, row)
 
+    def equity(self, mark: int = enums.MARK_MID) -> int:
+        """Cash and position at a mark (enums.MARK_*) less fees, 1e-6 of the currency, as known."""
+        return int(_equity(self.account, self.market, mark))
+
+    def watch(self, events: np.ndarray) -> None:
+        """Follows the highest equity over the marks received so far; to be called before fills are processed."""
+        if self.limits_loss:
+            _watch(self.account, self.market, events)
+
+    def kill(self, ts: int) -> None:
+        """The kill switch: cancels all orders at `ts` (ns) and refuses new ones from now on; the position stays."""
+        _kill(self.account, ts)
+
     @property
     def position(self) -> np.ndarray:
         """A record of `positions.position_dtype`: the position as reported."""
@@ -80,7 +113,7 @@ class PositionManager:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the loss limit was reached."""
+        """Whether a loss limit was reached or the kill switch thrown."""
         return bool(self.account["killed"][0])
 
     def next_action(self, events: np.ndarray, until: int) -> int:

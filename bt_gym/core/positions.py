@@ -2,7 +2,13 @@
 
 Definitions of the linear instrument: with signed size q, multiplier M, cash C (fees excluded) and mark m
 
-    equity = C + q * m * M - fees = realised + unrealised(m) - fees
+    equity = C + q * m * M - fees
+
+An inverse instrument, whose lot is worth V / price in the currency of the account, is the same with the amount -V / p
+in place of p * M, each rounded half to even once: its `tick_value` is minus V in 1e-6 of the currency times ticks. The
+identity
+
+    equity = realised + unrealised(m) - fees
 
 holds to the last 1e-6 of the currency, whatever the fills. `cost` is what the open size was paid for, so that the
 average price `cost / (q * M)` never has to be stored; a reduction takes its share of `cost` out, rounded half to even,
@@ -51,11 +57,27 @@ def _share(amount: int, part: int, whole: int) -> int:
 
 
 @njit
+def worth(lots: int, price: int, tick_value: int) -> int:
+    """Value in 1e-6 of the currency of signed `lots` at `price` ticks; a negative `tick_value` is an inverse lot's."""
+    if tick_value > 0:
+        return lots * price * tick_value
+    return divide_half_even(lots * tick_value, price)
+
+
+@njit
+def worth2(lots: int, mark2: int, tick_value: int) -> int:
+    """The same at a mark given as twice the tick: half an odd tick value rounds half to even."""
+    if tick_value > 0:
+        return divide_half_even(lots * mark2 * tick_value, 2)
+    return divide_half_even(2 * lots * tick_value, mark2) if lots != 0 else np.int64(0)
+
+
+@njit
 def apply_fill(position, side: int, size: int, price: int, tick_value: int, fee: int) -> None:
     """Books a fill of `size` > 0 lots at `price` ticks; `tick_value` and `fee` (whole fill) in 1e-6 of the currency."""
     change = size if side == 0 else -size
     old = position["size"]
-    amount = change * price * tick_value
+    amount = worth(change, price, tick_value)
     position["cash"] -= amount
     position["fees"] += fee
     position["volume"] += size
@@ -65,7 +87,7 @@ def apply_fill(position, side: int, size: int, price: int, tick_value: int, fee:
         closed = min(abs(old), size)
         # |old| lots cost `cost`; the closed share leaves, the rest of the fill opens the other way
         share = _share(position["cost"], closed, abs(old))
-        proceeds = (closed if old > 0 else -closed) * price * tick_value
+        proceeds = worth(closed if old > 0 else -closed, price, tick_value)
         position["realised"] += proceeds - share
         position["cost"] += amount + proceeds - share
     position["size"] = old + change
@@ -78,10 +100,10 @@ def unrealised(position, mark2: int, tick_value: int) -> int:
 
     An odd half tick value rounds half to even, in `equity` alike.
     """
-    return divide_half_even(position["size"] * mark2 * tick_value, 2) - position["cost"]
+    return worth2(position["size"], mark2, tick_value) - position["cost"]
 
 
 @njit
 def equity(position, mark2: int, tick_value: int) -> int:
     """Cash plus position at the mark, less fees, in 1e-6 of the currency. 0 before the first fill."""
-    return position["cash"] + divide_half_even(position["size"] * mark2 * tick_value, 2) - position["fees"]
+    return position["cash"] + worth2(position["size"], mark2, tick_value) - position["fees"]

@@ -23,10 +23,14 @@ def refuse(account, ts: int, side: int, size: int, more: int) -> int:
         return account["killed"]
     if limits["max_order_size"] >= 0 and size > limits["max_order_size"]:
         return enums.REASON_MAX_ORDER_SIZE
-    if limits["max_position"] >= 0 and more > 0:
+    if more > 0:
         worst = (1 - 2 * side) * account["known_position"]["size"] + account["most_open"][side] + more
-        if worst > limits["max_position"]:
+        if limits["max_position"] >= 0 and worst > limits["max_position"]:
             return enums.REASON_MAX_POSITION
+        if limits["initial_margin"] > 0:
+            closed = account["known_position"]["realised"] - account["known_position"]["fees"]
+            if worst * limits["initial_margin"] > limits["capital"] + closed:
+                return enums.REASON_MARGIN
     if limits["max_orders_per_second"] >= 0:
         second = ts // NS_PER_SECOND
         if second != account["rate_second"]:
@@ -39,22 +43,63 @@ def refuse(account, ts: int, side: int, size: int, more: int) -> int:
 
 
 @njit
-def loss_reached(account, mark2: int) -> bool:
-    """Whether the account, as known and at the mark (twice the tick), has lost `max_loss` or more."""
+def limits_loss(models) -> bool:
+    """Whether a loss can stop trading."""
+    return models["max_loss"] >= 0 or models["max_drawdown"] >= 0
+
+
+@njit
+def _breach(limits, worth: int, peak: int) -> int:
+    """Which loss limit equity breaks, given its highest value so far; `REASON_NONE`."""
+    if 0 <= limits["max_loss"] <= -worth:
+        return enums.REASON_MAX_LOSS
+    if 0 <= limits["max_drawdown"] <= peak - worth:
+        return enums.REASON_MAX_DRAWDOWN
+    return enums.REASON_NONE
+
+
+@njit
+def watch(account, market, events) -> None:
+    """Follows the highest equity over the marks received since the last call, with the position known until now.
+
+    To be called before news of fills changes that position.
+    """
+    if account["models"]["max_drawdown"] < 0:
+        return
+    for number in range(account["watched"], market["event"]):
+        mark2 = mid2(events[number])
+        if mark2 != enums.NO_TICK:
+            worth = equity(account["known_position"], mark2, account["models"]["tick_value"])
+            account["peak"] = max(account["peak"], worth)
+    account["watched"] = market["event"]
+
+
+@njit
+def loss_reached(account, mark2: int) -> int:
+    """The limit that the account, as known and at the mark (twice the tick), has reached by loss; `REASON_NONE`."""
     limits = account["models"]
-    if limits["max_loss"] < 0 or account["killed"] or mark2 == enums.NO_TICK:
-        return False
-    return equity(account["known_position"], mark2, limits["tick_value"]) <= -limits["max_loss"]
+    if account["killed"] or mark2 == enums.NO_TICK:
+        return enums.REASON_NONE
+    worth = equity(account["known_position"], mark2, limits["tick_value"])
+    if limits["max_drawdown"] >= 0:
+        account["peak"] = max(account["peak"], worth)
+    return _breach(limits, worth, account["peak"])
 
 
 @njit
 def find_loss(account, events, first: int, until: int, extra_delay: int) -> int:
-    """First event from `first` on, received by `until` (ns), whose mid makes `loss_reached` true; -1 if none does."""
-    if account["models"]["max_loss"] < 0 or account["killed"] or account["known_position"]["size"] == 0:
+    """First event from `first` on, received by `until` (ns), whose mid breaks a loss limit; -1 if none does."""
+    limits = account["models"]
+    if not limits_loss(limits) or account["killed"] or account["known_position"]["size"] == 0:
         return -1
+    peak = account["peak"]
     for number in range(first, events.shape[0]):
         if received_at(events[number], extra_delay) > until:
             return -1
-        if loss_reached(account, mid2(events[number])):
-            return number
+        mark2 = mid2(events[number])
+        if mark2 != enums.NO_TICK:
+            worth = equity(account["known_position"], mark2, limits["tick_value"])
+            peak = max(peak, worth)
+            if _breach(limits, worth, peak) != enums.REASON_NONE:
+                return number
     return -1

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from bt_gym.core import enums
 from bt_gym.core.enums import BUY, SELL
 from bt_gym.core.execution import ExecutionEngine
+from bt_gym.core.positions import equity
 from bt_gym.core.tape import LADDER_TICKS
 from tests.data.compiled import Compiled
 from tests.reference.scenario import Order, Scenario, engine, rows
@@ -17,6 +18,7 @@ from tests.reference.sessions import (
     TRADING,
     UNUSUAL,
     Pair,
+    act_on_engine,
     far_moving,
     scripts,
     sessions,
@@ -590,3 +592,81 @@ def test_larger_size__fills_no_smaller_a_part_in_lots_and_no_larger_a_share(reco
         account = _run(records, [(pause, LIMIT, 0, side, ticks, lots)], fill_on_cross=0).engine.account
         filled.append(abs(int(account["position"]["size"][0])))
     assert filled[0] <= filled[1] <= 2 * filled[0]
+
+
+@SESSIONS
+@given(sessions(TRADING), st.integers(0, 60), st.integers(0, 1), st.integers(-3, 3), st.integers(1, 40))
+def test_trades__conserve_their_volume(records, pause, side, ticks, size):
+    """B4.7: what an order is filled and what recorded fills before it took add up to no more than was traded there; the
+    rest of the trade is what recorded fills behind it keep, or lose to it."""
+    pair = _run(records, [(pause, LIMIT, 0, side, ticks, size)], fill_on_cross=0)
+    order = pair.engine.account["orders"][0, 0]
+    fills = pair.engine.reports[pair.engine.reports["liquidity"] == enums.LIQUIDITY_MAKER]
+    for event in np.unique(fills["event"]):
+        first = int(pair.tape.events["end"][event - 1])
+        rows_ = pair.tape.records[first : int(pair.tape.events["end"][event])]
+        kinds, at = rows_["key"] & 7, (rows_["key"] >> 5, rows_["key"] >> 3 & 1)
+        sign = 1 if side == BUY else -1
+        reached = (at[1] == side) & (sign * at[0] <= sign * order["price"])
+        traded = rows_["size"][(kinds == enums.RECORD_TRADE) & reached].astype(int).sum()
+        taken = (kinds == enums.RECORD_FILL) | (kinds == enums.RECORD_HIDDEN)
+        before = taken & reached & (at[0] == order["price"]) & (rows_["priority"] < order["priority"])
+        mine = int(fills["size"][fills["event"] == event].sum())
+        assert mine + np.abs(rows_["size"][before].astype(int)).sum() <= traded
+
+
+@SESSIONS
+@given(sessions(TRADING + UNUSUAL), scripts(ALL_TYPES), LATENCIES)
+def test_public_market__knows_nothing_of_own_orders(records, script, latency):
+    """Quotes, cancels, sweeps: marks and displayed sizes are those of a market without us."""
+    alone, watched = Pair(records), Pair(records, entry_latency=latency, protection=9)
+    for now, step in walk(script, watched.start):
+        for pair in (alone, watched):
+            pair.engine.process_market_update(pair.tape, now)
+            pair.look(now)
+        act_on_engine(watched.engine, now, step)
+        assert alone.engine.market.tobytes() == watched.engine.market.tobytes()
+
+
+@SESSIONS
+@given(sessions(TRADING), st.integers(0, 60), st.integers(0, 1), st.integers(1, 40))
+def test_sweep__loses_half_the_spread_and_the_fees_at_once(records, pause, side, lots):
+    """Whatever it takes, and however many levels: held at the mid, it is worth no more than that."""
+    pair = Pair(records, taker_fee=7, protection=50)
+    now = pair.start + 500 * pause
+    pair.engine.advance(pair.tape, now)
+    pair.engine.process_order_request(Order(side, lots, enums.ORDER_MARKET), now)
+    pair.engine.advance(pair.tape, now)
+    pair.look(now)
+    position, market = pair.engine.account["position"][0], pair.engine.market[0]
+    if position["size"] and not market["mark_is_stale"]:
+        spread = int(market["mark_ask"]) - int(market["mark_bid"])
+        held = abs(int(position["size"]))
+        assert 2 * int(equity(position, market["mark2"], 1_000_000)) <= -held * spread * 1_000_000 - 2 * held * 7
+
+
+@SESSIONS
+@given(
+    sessions(TRADING),
+    st.integers(0, 60),
+    st.integers(0, 1),
+    st.integers(-3, 3),
+    st.integers(1, 9),
+    st.integers(1, 9),
+)
+def test_smaller_queue__fills_no_later_and_no_less(records, pause, side, ticks, size, less):
+    """B4.10: an order that has fewer lots ahead of it is at any time filled at least as much."""
+    filled = []
+    for gift in (0, less):
+        pair = Pair(records, fill_on_cross=0)
+        now = pair.start + 500 * pause
+        pair.engine.advance(pair.tape, now)
+        pair.engine.process_order_request(Order(side, size), now, ticks)
+        pair.engine.advance(pair.tape, now)
+        pair.engine.account["orders"]["ahead"][0, 0] -= gift
+        pair.engine.advance(pair.tape, pair.end)
+        lots = np.zeros(len(pair.tape.events) + 1, int)
+        for report in pair.engine.reports:
+            lots[report["event"]] += report["size"]
+        filled.append(np.cumsum(lots))
+    assert (filled[0] <= filled[1]).all()

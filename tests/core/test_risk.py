@@ -171,6 +171,7 @@ class Desk:
         self.execution.advance(tape, now)
         end = count_received(tape.events, int(self.market["event"][0]), now, 0)
         move(self.market[0], tape.records, tape.events, tape.blocks, end)
+        self.positions.watch(tape.events)
         reports = self.execution.deliver(now)
         for row in np.flatnonzero(reports["exec_type"] == enums.EXEC_TRADE):
             self.positions.process_fill(reports, row)
@@ -276,3 +277,83 @@ def test_max_position__holds_at_the_exchange_whatever_is_under_way(records, scri
         elif size:
             submit(pair.engine, now, side, size, 0 if action == MARKET else ticks)
     assert pair.engine.account["position"]["max_size"][0] <= limit
+
+
+# --- drawdown, kill switch, margin
+
+
+def test_max_drawdown__counts_from_the_highest_equity_also_between_calls():
+    """Bought 2 at 102; the mid rises to 111, seen by nobody, then falls to 101: 20 ticks below the top, not a loss."""
+    market = a_market()
+    desk = Desk(market, max_drawdown=18_000_000)
+    submit(desk.execution, market.now, BUY, 2)
+    desk.until(market.now)
+    market.now += US
+    asks = [market.add("A", 112, 9)]
+    for level in market.book.depth("A", 9):
+        for order_id in list(market.book.queue("A", level.price)):
+            if order_id not in asks:
+                market.cancel(order_id)
+    top = market.add("B", 110, 9)
+    market.cancel(top)
+    market.add("A", 102, 9)
+    desk.until(market.now + SECOND)
+    assert desk.positions.is_stopped
+    assert desk.execution.account["killed"] == enums.REASON_MAX_DRAWDOWN
+    assert submit(desk.execution, market.now + SECOND, BUY, 1, 80) == enums.REASON_MAX_DRAWDOWN
+
+
+def test_max_drawdown__is_not_reached_one_micro_earlier():
+    market = a_market()
+    desk = Desk(market, max_drawdown=2_000_001)
+    submit(desk.execution, market.now, BUY, 2)  # at 102, marked at 101: 2 ticks below the start
+    desk.until(market.now + SECOND)
+    assert not desk.positions.is_stopped
+    desk = Desk(a_market(), max_drawdown=2_000_000)
+    submit(desk.execution, desk.source.now, BUY, 2)
+    desk.until(desk.source.now + SECOND)
+    assert desk.positions.is_stopped
+
+
+def test_kill_switch__cancels_and_refuses_but_leaves_the_position():
+    desk = Desk(a_market())
+    submit(desk.execution, desk.source.now, BUY, 2)
+    submit(desk.execution, desk.source.now, BUY, 2, 90)
+    desk.until(desk.source.now)
+    desk.positions.kill(desk.source.now)
+    desk.until(desk.source.now + US)
+    last = desk.execution.reports[-1]
+    assert (last["exec_type"], last["reason"]) == (enums.EXEC_CANCELED, enums.REASON_KILL_SWITCH)
+    assert submit(desk.execution, desk.source.now, BUY, 1, 90) == enums.REASON_KILL_SWITCH
+    assert desk.execution.account["position"]["size"] == 2
+
+
+def test_initial_margin__comes_from_capital_and_closed_profit():
+    execution = engine(initial_margin=10, capital=50)
+    assert submit(execution, a_market().now, BUY, 5, 90) == NONE
+    assert submit(execution, a_market().now, BUY, 1, 90) == enums.REASON_MARGIN
+    assert submit(execution, a_market().now, SELL, 5, 110) == NONE
+    execution.account["known_position"]["realised"] = 12
+    execution.account["known_position"]["fees"] = 2
+    assert submit(execution, a_market().now, BUY, 1, 90) == NONE
+    assert submit(execution, a_market().now, BUY, 1, 90) == enums.REASON_MARGIN
+
+
+# --- closing out
+
+
+@pytest.mark.parametrize(("protection", "left"), [(20, 0), (0, 2)])
+def test_close_out__ends_orders_and_sells_what_the_book_takes(protection, left):
+    market = a_market()
+    tape, execution = market.tape(), engine(protection=protection, taker_fee=3)
+    submit(execution, market.now - US, BUY, 5)
+    submit(execution, market.now - US, BUY, 2, 103)
+    submit(execution, market.now - US, SELL, 4, 120)
+    execution.advance(tape, market.now)
+    held = int(execution.account["position"]["size"][0])
+    execution.close_out(tape)
+    assert execution.account["position"]["size"] == (held - 5 if protection == 0 else 0) == left * (protection == 0)
+    assert execution.account["resting"] == 0
+    reports = execution.reports
+    assert (enums.EXEC_CANCELED, enums.REASON_END_OF_DATA) in rows(reports, "exec_type", "reason")
+    assert reports["ts_exchange"][-1] == tape.events["ts_event"][-1]
