@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from bt_gym import _yaml
 from bt_gym._section import Count, File, Money, Number, Section, Several, Whole, Word, to_micros, validate
@@ -76,6 +76,37 @@ class QuotesActionConfig(Section):
         return self
 
 
+class TargetActionConfig(Section):
+    """A position to hold; a market order takes it there."""
+
+    type: Literal["target"]
+    """One code for each position."""
+    targets: Annotated[
+        tuple[Annotated[Whole, Field(ge=-(10**6), le=10**6)], ...], Field(strict=False, min_length=1)
+    ] = (
+        -1,
+        0,
+        1,
+    )
+    """Lots by code, negative for short."""
+
+    @model_validator(mode="after")
+    def _few(self) -> Self:
+        if len(self.targets) > 16:
+            raise ValueError(f"{len(self.targets)} targets: at most 16")
+        return self
+
+
+def _action_tag(value: Any) -> str:
+    return value.get("type", "quotes") if isinstance(value, dict) else getattr(value, "type", "quotes")
+
+
+ActionConfig = Annotated[
+    Annotated[QuotesActionConfig, Tag("quotes")] | Annotated[TargetActionConfig, Tag("target")],
+    Discriminator(_action_tag),
+]
+
+
 class ObservationConfig(Section):
     """What the agent sees."""
 
@@ -103,7 +134,7 @@ class EnvConfig(Section):
     """Limits on orders, positions and losses."""
     decision: DecisionConfig = DecisionConfig()
     """The decision clock."""
-    action: QuotesActionConfig = QuotesActionConfig()
+    action: ActionConfig = QuotesActionConfig()
     """What the numbers of an action mean."""
     observation: ObservationConfig = ObservationConfig()
     """What the agent sees."""
@@ -133,3 +164,16 @@ class MarketMakingConfig(EnvConfig):
 
     risk: EnvRiskConfig = EnvRiskConfig(max_position=10)
     """Limits on orders, positions and losses."""
+
+
+class TradingConfig(EnvConfig):
+    """`bt_gym/Trading-v0`: hold one lot long, none, or one short, by market orders."""
+
+    data: EnvDataConfig = EnvDataConfig(window_s=600.0)
+    """Sessions and episodes."""
+    risk: EnvRiskConfig = EnvRiskConfig(max_position=1)
+    """Limits on orders, positions and losses."""
+    decision: DecisionConfig = DecisionConfig(interval_ms=1000.0)
+    """The decision clock."""
+    action: ActionConfig = TargetActionConfig(type="target")
+    """What the numbers of an action mean."""

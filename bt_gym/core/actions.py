@@ -11,7 +11,11 @@ from bt_gym.core import enums
 from bt_gym.core.execution import request_cancel, request_modify, submit
 from bt_gym.core.market import mid2
 
+SCHEME_QUOTES = 0  # a bid and an ask: `quote`
+SCHEME_TARGET = 1  # a position to hold: `hold`
+
 MAX_OFFSETS = 16
+MAX_TARGETS = 16
 MAX_SIZES = 8
 MAX_INTENTS = 8
 
@@ -31,10 +35,13 @@ quotes_dtype = np.dtype(
 
 scheme_dtype = np.dtype(
     [
+        ("kind", "<i8"),  # SCHEME_*
         ("offset_count", "<i8"),
         ("offsets", "<i4", (MAX_OFFSETS,)),  # ticks behind the own side's best price; negative: before it
         ("size_count", "<i8"),
         ("sizes", "<i4", (MAX_SIZES,)),  # lots; the first is used where the action has no size
+        ("target_count", "<i8"),
+        ("targets", "<i4", (MAX_TARGETS,)),  # signed lots
     ],
     align=True,
 )
@@ -59,7 +66,7 @@ intent_dtype = np.dtype(
 @njit
 def _live(account, order_id: int) -> int:
     """Slot of an own order that isn't over as known; -1 when it is."""
-    if order_id > 0:
+    if order_id > 0 and account["orders_live"] > 0:
         for slot in range(account["orders"].shape[0]):
             order = account["orders"][slot]
             if order["order_id"] == order_id and order["status"] != enums.STATUS_FREE and order["known_leaves"] > 0:
@@ -146,6 +153,24 @@ def quote(quotes, account, event, scheme, bid: int, ask: int, size_code: int, in
 
 
 @njit
+def hold(account, event, target: int, intents) -> int:
+    """A market order that takes the position, orders under way included, to `target` signed lots.
+
+    Returns how many intents it wrote: none where the book has no valid mid.
+    """
+    change = target - np.int64(account["known_position"]["size"])
+    if account["orders_live"] > 0:
+        for slot in range(account["orders"].shape[0]):
+            order = account["orders"][slot]
+            if order["status"] != enums.STATUS_FREE:
+                change -= (1 - 2 * np.int64(order["side"])) * order["known_leaves"]
+    if change == 0 or mid2(event) == enums.NO_TICK:
+        return 0
+    side = enums.BUY if change > 0 else enums.SELL
+    return _write(intents, 0, INTENT_MARKET, side, account["orders_sent"] + 1, 0, abs(change))
+
+
+@njit
 def send(account, intent, ts: int) -> int:
     """Sends an intent at `ts` (ns); returns the reason why not, or `REASON_NONE`."""
     kind = intent["kind"]
@@ -160,24 +185,25 @@ def send(account, intent, ts: int) -> int:
 
 
 @njit
-def quote_mask(quotes, account, event, scheme, out) -> None:
-    """Which codes of `quote` do something now: bid codes, then ask codes, then sizes, into `out` (bool).
+def mask(quotes, account, event, scheme, out) -> None:
+    """Which codes of an action do something now, into `out` (bool).
 
-    LEAVE and WITHDRAW always. An offset before the best price only where the spread has room; a new quote only where
-    `max_position` would not refuse its first size.
+    Of targets those within `max_position`. Of quotes bid codes, then ask codes, then sizes: LEAVE and WITHDRAW always,
+    an offset before the best price only where the spread has room, and a new quote only where `max_position` would not
+    refuse its first size.
     """
     has_market = mid2(event) != enums.NO_TICK
+    limit = account["models"]["max_position"]
+    if scheme["kind"] == SCHEME_TARGET:
+        for index in range(scheme["target_count"]):
+            out[index] = limit < 0 or abs(np.int64(scheme["targets"][index])) <= limit
+        return
     spread = np.int64(event["ask"]) - np.int64(event["bid"])
     codes = FIRST_OFFSET + scheme["offset_count"]
-    limit = account["models"]["max_position"]
     for side in range(2):
         out[side * codes + LEAVE] = True
         out[side * codes + WITHDRAW] = True
-        open_lots = np.int64(scheme["sizes"][0])
-        for slot in range(account["orders"].shape[0]):
-            order = account["orders"][slot]
-            if order["status"] != enums.STATUS_FREE and order["side"] == side:
-                open_lots += order["most_leaves"]
+        open_lots = np.int64(scheme["sizes"][0]) + account["most_open"][side]
         allowed = limit < 0 or (1 - 2 * side) * account["known_position"]["size"] + open_lots <= limit
         allowed = has_market and (allowed or _live(account, quotes["order_id"][side]) >= 0)
         for index in range(scheme["offset_count"]):

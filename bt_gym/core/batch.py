@@ -24,9 +24,11 @@ from bt_gym.core.actions import (
     INTENT_LIMIT,
     LEAVE,
     MAX_INTENTS,
+    SCHEME_TARGET,
+    hold,
     intent_dtype,
+    mask,
     quote,
-    quote_mask,
     quotes_dtype,
     scheme_dtype,
     send,
@@ -87,6 +89,7 @@ settings_dtype = np.dtype(
         ("inventory_penalty", "<f8"),  # ticks a second on one lot, times lots squared
         ("dampening", "<f8"),  # part of the gain of the open position that is not rewarded
         ("lags", "<i8", (MAX_LAGS,)),  # ns, of the features
+        ("depth", "<i8"),  # levels that they need
         ("scheme", scheme_dtype),
     ],
     align=True,
@@ -429,15 +432,23 @@ def _act(env, events, settings, action, decided_at: int) -> None:
     """Turns an action into requests and sends them."""
     scheme = settings["scheme"]
     episode, account = env["episode"], env["account"]
-    codes = FIRST_OFFSET + scheme["offset_count"]
-    bid, ask = np.int64(action[0]), np.int64(action[1])
-    size = np.int64(action[2]) if scheme["size_count"] > 1 else np.int64(0)
-    if not (0 <= bid < codes and 0 <= ask < codes and 0 <= size < scheme["size_count"]):
-        episode["invalid_actions"] += 1
-        return
-    if bid == LEAVE and ask == LEAVE:
-        return
-    count = quote(env["quotes"], account, events[env["market"]["event"] - 1], scheme, bid, ask, size, env["intents"])
+    event = events[env["market"]["event"] - 1]
+    if scheme["kind"] == SCHEME_TARGET:
+        code = np.int64(action[0])
+        if not 0 <= code < scheme["target_count"]:
+            episode["invalid_actions"] += 1
+            return
+        count = hold(account, event, np.int64(scheme["targets"][code]), env["intents"])
+    else:
+        codes = FIRST_OFFSET + scheme["offset_count"]
+        bid, ask = np.int64(action[0]), np.int64(action[1])
+        size = np.int64(action[2]) if scheme["size_count"] > 1 else np.int64(0)
+        if not (0 <= bid < codes and 0 <= ask < codes and 0 <= size < scheme["size_count"]):
+            episode["invalid_actions"] += 1
+            return
+        if bid == LEAVE and ask == LEAVE:
+            return
+        count = quote(env["quotes"], account, event, scheme, bid, ask, size, env["intents"])
     for number in range(count):
         intent = env["intents"][number]
         reason = send(account, intent, decided_at)
@@ -551,7 +562,7 @@ def _step_one(env, source, records, events, blocks, rows, codes, settings, actio
     env["now"] = now
     received = received_by(events, market["event"], events.shape[0], now, market["extra_delay"])
     follow(memory, market, records, events, blocks, rows, received)
-    look(memory, market, events, rows, now, settings["lags"])
+    look(memory, market, events, rows, now, settings["lags"], settings["depth"])
     episode["steps"] += 1
 
     tick_value = account["models"]["tick_value"]
@@ -643,7 +654,7 @@ def _begin(context, index: int, env, request, sources, settings, codes, out) -> 
     """A new episode and its first observation."""
     _reset_one(context, index, request)
     records, events, blocks, rows = _open(sources, env["episode"]["source"])
-    look(env["memory"], env["market"], events, rows, env["now"], settings["lags"])
+    look(env["memory"], env["market"], events, rows, env["now"], settings["lags"], settings["depth"])
     _observe(env, records, events, blocks, codes, out)
 
 
@@ -669,7 +680,7 @@ def reset(context, first: int, last: int, observations) -> None:
 
 @njit
 def masks(context, first: int, last: int, out) -> None:
-    """Which codes of an action do something, see `actions.quote_mask`: `out` (N, sum of codes) bool."""
+    """Which codes of an action do something, see `actions.mask`: `out` (N, sum of codes) bool."""
     envs = _envs_at(context[ENVS], context[ENVS + 1])
     sources = _sources_at(context[SOURCES], context[SOURCES + 1])
     settings = _settings_at(context[SETTINGS], 1)[0]
@@ -677,4 +688,4 @@ def masks(context, first: int, last: int, out) -> None:
         env = envs[index]
         _, events, _, _ = _open(sources, env["episode"]["source"])
         last_event = events[max(env["market"]["event"] - 1, 0)]
-        quote_mask(env["quotes"], env["account"], last_event, settings["scheme"], out[index])
+        mask(env["quotes"], env["account"], last_event, settings["scheme"], out[index])

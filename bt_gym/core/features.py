@@ -97,6 +97,7 @@ _LEVEL_FEATURES = {
     "ask_size": (ASK_SIZE, "log(1 + lots)"),
     "imbalance": (IMBALANCE, "(bid - ask) / (bid + ask) lots of so many levels"),
 }
+_LEVEL_KINDS = [kind for kind, _ in _LEVEL_FEATURES.values()]
 _LAG_FEATURES = {
     "ofi": (OFI, "squashed lots"),
     "deep_ofi": (DEEP_OFI, "squashed lots"),
@@ -177,6 +178,7 @@ class FeatureSet:
         units: (F,) what their values are.
         codes: (F, 2) int32, kind and argument.
         lags: (MAX_LAGS,) int64 ns, increasing; 0 where there are fewer.
+        depth: levels that are needed, at least 1.
 
     Raises:
         ValueError: a name is unknown, or there are more than `MAX_LAGS` different times.
@@ -192,6 +194,7 @@ class FeatureSet:
         self.codes = np.array([(kind, lags.index(lag) if lag else arg) for (kind, arg), lag, unit in parsed], np.int32)
         self.codes = self.codes.reshape(len(parsed), 2)
         self.lags = np.array(lags + [0] * (MAX_LAGS - len(lags)), np.int64)
+        self.depth = max([argument for kind, argument in self.codes.tolist() if kind in _LEVEL_KINDS], default=1)
 
 
 def _parse(name: str) -> tuple[tuple[int, int], int, str]:
@@ -363,8 +366,8 @@ def restart(memory) -> None:
 
 
 @njit
-def look(memory, market, events, rows, now: int, lags) -> None:
-    """Brings windows and levels up to `now` (ns)."""
+def look(memory, market, events, rows, now: int, lags, depth: int) -> None:
+    """Brings windows, and the first `depth` levels of both sides, up to `now` (ns)."""
     received = market["event"]
     delay = market["extra_delay"]
     for index in range(MAX_LAGS):
@@ -382,11 +385,11 @@ def look(memory, market, events, rows, now: int, lags) -> None:
             change = np.int64(memory["sums"][column]) - np.int64(row["sums"][column])
             memory["windows"][index, column] = _wrap(change) if number < received else 0
     for side in range(2):
-        _find_levels(memory["levels"], market, events, side)
+        _find_levels(memory["levels"], market, events, side, depth)
 
 
 @njit
-def _find_levels(levels, market, events, side: int) -> None:
+def _find_levels(levels, market, events, side: int, depth: int) -> None:
     """The nonempty levels from the best on, within 128 ticks of it."""
     received = market["event"]
     found = 0
@@ -397,7 +400,7 @@ def _find_levels(levels, market, events, side: int) -> None:
         step = -1 if side == enums.BID else 1
         offset = tick - market["base"]
         for _ in range(128):
-            if found == MAX_LEVELS or not 0 <= offset < LADDER_TICKS:
+            if found == depth or not 0 <= offset < LADDER_TICKS:
                 break
             lots = market["ladder"][side, offset]
             if lots > 0:
@@ -405,7 +408,7 @@ def _find_levels(levels, market, events, side: int) -> None:
                 levels[side, found, 1] = lots
                 found += 1
             offset += step
-    for level in range(found, MAX_LEVELS):
+    for level in range(found, depth):
         levels[side, level, 0] = 0
         levels[side, level, 1] = 0
 

@@ -8,14 +8,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from bt_gym.config.env import EnvConfig, MarketMakingConfig
+from bt_gym.config.env import EnvConfig, MarketMakingConfig, TargetActionConfig, TradingConfig
 from bt_gym.core import batch, enums, features
-from bt_gym.core.actions import FIRST_OFFSET
+from bt_gym.core.actions import FIRST_OFFSET, SCHEME_QUOTES, SCHEME_TARGET
 from bt_gym.data.tape import SUFFIX, Tape
 from bt_gym.envs.markets import Markets, open_tapes
 from bt_gym.errors import CapacityError, ConfigError
 
-TASKS: dict[str, type[EnvConfig]] = {"market_making": MarketMakingConfig}
+TASKS: dict[str, type[EnvConfig]] = {"market_making": MarketMakingConfig, "trading": TradingConfig}
 
 _CLOCKS = {"time": batch.CLOCK_TIME, "records": batch.CLOCK_RECORDS, "trades": batch.CLOCK_TRADES}
 _REASONS = {code: name for code, name in enums.names("REASON_").items() if code}
@@ -51,7 +51,7 @@ class Batch:
         _check_built(self.config)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
         try:
-            self.features = features.FeatureSet(self.config.observation.features or features.DEFAULT_FEATURES)
+            self.features = features.FeatureSet(self.config.observation.features or self._default_features())
         except ValueError as error:
             raise ConfigError(f"observation.features: {error}") from None
         self.settings = self._settings(autoreset, max_steps)
@@ -68,9 +68,15 @@ class Batch:
             self.requests,
         )
         action = self.config.action
-        codes = FIRST_OFFSET + len(action.offsets)
-        self.action_sizes = np.array([codes, codes, *([len(action.sizes)] if len(action.sizes) > 1 else [])], np.int64)
-        self.action_space = gym.spaces.MultiDiscrete(self.action_sizes)
+        self.action_space: gym.spaces.Discrete | gym.spaces.MultiDiscrete
+        if isinstance(action, TargetActionConfig):
+            self.action_sizes = np.array([len(action.targets)], np.int64)
+            self.action_space = gym.spaces.Discrete(len(action.targets))
+        else:
+            codes = FIRST_OFFSET + len(action.offsets)
+            sizes = [len(action.sizes)] if len(action.sizes) > 1 else []
+            self.action_sizes = np.array([codes, codes, *sizes], np.int64)
+            self.action_space = gym.spaces.MultiDiscrete(self.action_sizes)
         shape = (len(self.features.names),)
         self.observation_space = gym.spaces.Box(-features.LIMIT, features.LIMIT, shape, np.float32)
         self.forget_requests()
@@ -92,12 +98,21 @@ class Batch:
         row["inventory_penalty"] = reward.inventory_penalty
         row["dampening"] = reward.dampening
         row["lags"] = self.features.lags
+        row["depth"] = self.features.depth
         scheme = row["scheme"]
-        for name in ("offset", "size"):
+        is_target = isinstance(config.action, TargetActionConfig)
+        scheme["kind"] = SCHEME_TARGET if is_target else SCHEME_QUOTES
+        for name in ("target",) if is_target else ("offset", "size"):
             values = getattr(config.action, f"{name}s")
             scheme[f"{name}_count"] = len(values)
             scheme[f"{name}s"][: len(values)] = values
         return settings
+
+    def _default_features(self) -> tuple[str, ...]:
+        """Of the action's kind: who rests no orders sees none."""
+        if isinstance(self.config.action, TargetActionConfig):
+            return tuple(name for name in features.DEFAULT_FEATURES if not name.startswith("own_"))
+        return features.DEFAULT_FEATURES
 
     # --- resets
 

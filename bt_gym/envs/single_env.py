@@ -51,6 +51,7 @@ class BtEnv(gym.Env):
         self.feature_names = self._batch.features.names
         self.feature_units = self._batch.features.units
         self._sizes = self._batch.action_sizes.tolist()
+        self._is_scalar = self.action_space.shape == ()
         self._observations = np.empty((1, len(self.feature_names)), np.float32)
         self._finals = np.empty((0, len(self.feature_names)), np.float32)
         self._action = np.empty((1, len(self._sizes)), np.int64)
@@ -87,11 +88,12 @@ class BtEnv(gym.Env):
         """
         if not self._is_ready:
             raise gym.error.ResetNeeded("call reset before step, and when an episode is over")
-        codes = action.tolist() if isinstance(action, np.ndarray) else list(action)
+        codes = action.tolist() if isinstance(action, np.ndarray | np.generic) else action
+        codes = [codes] if self._is_scalar else codes
         if len(codes) != len(self._sizes) or not all(
             type(code) is int and 0 <= code < size for code, size in zip(codes, self._sizes, strict=True)
         ):
-            raise ValueError(f"action is {action!r}: must be {len(codes)} integers below {self._sizes}")
+            raise ValueError(f"action is {action!r}: must be integers below {self._sizes}")
         self._action[0] = codes
         flags = self._flags
         ended = batch.step(

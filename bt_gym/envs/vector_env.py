@@ -96,7 +96,7 @@ class BtVectorEnv(VectorEnv):
         self._is_reset = False
         self._is_seeded = False
         self._shape = (num_envs, len(self.feature_names))
-        self._action_shape = (num_envs, len(self._batch.action_sizes))
+        self._action_shape = self.action_space.shape
         self._finals = np.empty(self._shape if mode is AutoresetMode.SAME_STEP else (0, self._shape[1]), np.float32)
         self._threads = len(os.sched_getaffinity(0)) if threads is None else threads
         self._workers: Workers | None = None
@@ -183,7 +183,7 @@ class BtVectorEnv(VectorEnv):
     # --- beside it
 
     def action_masks(self) -> np.ndarray:
-        """Which codes of an action do something now: (N, sum of the codes' numbers) bool, bid, ask, then size."""
+        """Which codes of an action do something now: (N, sum of the codes' numbers) bool."""
         masks = np.empty((self.num_envs, int(self._batch.action_sizes.sum())), bool)
         batch.masks(self._batch.context, 0, self.num_envs, masks)
         return masks
@@ -284,6 +284,7 @@ class BtVectorEnv(VectorEnv):
         actions = np.asarray(actions)
         if actions.shape != self._action_shape:
             raise ValueError(f"actions have shape {actions.shape}: must be {self._action_shape}")
+        actions = actions.reshape(self.num_envs, -1)
         if actions.dtype.kind in "iu":
             return np.ascontiguousarray(actions, np.int64)
         if actions.dtype.kind == "f":

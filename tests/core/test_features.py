@@ -35,8 +35,8 @@ def _begin(memories, markets, records, events, blocks, rows, end):
 
 
 @njit
-def _extract(memories, accounts, log, markets, records, events, blocks, rows, lags, codes, now, remaining, out):
-    features.look(memories[0], markets[0], events, rows, now, lags)
+def _extract(memories, accounts, log, markets, records, events, blocks, rows, lags, depth, codes, now, remaining, out):
+    features.look(memories[0], markets[0], events, rows, now, lags, depth)
     features.extract(memories[0], accounts[0], log, markets[0], records, events, blocks, codes, now, remaining, out)
 
 
@@ -76,6 +76,7 @@ class Watch:
             tape.blocks,
             rows,
             self.set.lags,
+            self.set.depth,
             self.set.codes,
             now,
             1.0,

@@ -18,6 +18,8 @@ from bt_gym.envs.single_env import BtEnv
 from bt_gym.envs.vector_env import BtVectorEnv
 
 ID = "bt_gym/MarketMaking-v0"
+TRADING = "bt_gym/Trading-v0"
+IDS = (ID, TRADING)
 SECOND = 1_000_000_000
 SECONDS = 60
 _FOLDER = tempfile.TemporaryDirectory(prefix="bt_gym-tests-")
@@ -69,9 +71,10 @@ def single(**more: Any) -> BtEnv:
     return BtEnv(**sections(**more))
 
 
-def actions(seed: int, steps: int, n: int) -> np.ndarray:
-    """Random ones, (steps, n, 2)."""
-    return np.random.default_rng(seed).integers(0, 8, (steps, n, 2))
+def actions(seed: int, steps: int, n: int, name: str = ID) -> np.ndarray:
+    """Random ones, (steps, n, 2) of quotes or (steps, n) of targets."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 3, (steps, n)) if name == TRADING else rng.integers(0, 8, (steps, n, 2))
 
 
 def assert_same(one: Any, two: Any, path: str = "") -> None:
@@ -95,6 +98,6 @@ def assert_same(one: Any, two: Any, path: str = "") -> None:
         assert one == two, f"{path}: {one} and {two}"
 
 
-def make_sync(n: int, mode: Any, **more: Any) -> Any:
+def make_sync(n: int, mode: Any, name: str = ID, **more: Any) -> Any:
     """Gymnasium's own vector of single environments."""
-    return gym.make_vec(ID, n, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **sections(**more))
+    return gym.make_vec(name, n, vectorization_mode="sync", vector_kwargs={"autoreset_mode": mode}, **sections(**more))

@@ -12,7 +12,7 @@ from bt_gym.core import enums
 from bt_gym.core.positions import equity
 from bt_gym.strategy.base import NOTHING
 from bt_gym.strategy.events import EventKind
-from tests.envs.make import BRISK, SECOND, actions, session, single, tape_of, tapes, vector
+from tests.envs.make import BRISK, SECOND, TRADING, actions, session, single, tape_of, tapes, vector
 
 CLOCK = 200_000_000
 
@@ -46,11 +46,12 @@ def test_rewards__add_up_to_the_profit_told(risk):
     assert ended == {"window", *risk}
 
 
-def test_doing_nothing__is_worth_exactly_nothing():
-    env = vector(8, window_s=2.0, reward={"inventory_penalty": 1.0, "dampening": 0.5})
+@pytest.mark.parametrize(("task", "nothing"), [("market_making", np.zeros((8, 2), int)), ("trading", np.ones(8, int))])
+def test_doing_nothing__is_worth_exactly_nothing(task, nothing):
+    env = vector(8, task=task, window_s=2.0, reward={"inventory_penalty": 1.0, "dampening": 0.5})
     env.reset(seed=1)
     for _ in range(25):
-        _, rewards, _, _, infos = env.step(np.zeros((8, 2), int))
+        _, rewards, _, _, infos = env.step(nothing)
         assert (rewards == 0).all()
         for name in ("pnl", "pnl_liquidated", "fees", "messages"):
             assert (infos.get(name, np.zeros(1)) == 0).all()
@@ -169,6 +170,56 @@ def test_env__and_backtester_write_the_same_fills(seed):
     assert ours.tobytes() == theirs.tobytes()
     cancels = sum(row["exec_type"] == enums.EXEC_CANCEL_REJECTED for row in log)
     assert cancels > 0, "no request was ever too late: the test shows less than it should"
+
+
+class Holder(Strategy):
+    """Takes the position to given targets, on its timer."""
+
+    subscriptions = EventKind.OWN
+    timer_interval_ns = CLOCK
+
+    def __init__(self, start, targets):
+        self.start, self.targets = start, targets
+
+    def on_market_event(self, event, context):
+        return NOTHING
+
+    def on_timer(self, timestamp, context):
+        number = (timestamp - self.start) // CLOCK
+        if not 0 <= number < len(self.targets):
+            return NOTHING
+        change = int(self.targets[number]) - context.quantity - context.pending_quantity
+        if change == 0:
+            return NOTHING
+        return StrategyOutput([OrderRequest.market(Side.BUY if change > 0 else Side.SELL, abs(change))])
+
+
+def test_trading__is_what_a_strategy_with_the_same_targets_does():
+    env = single(task="trading", window_s=50.0, days=1, decision={"interval_ms": 200})
+    start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 2) * CLOCK
+    acts = actions(1, 250, 1, TRADING)[:, 0]
+    observations, rewards, info = play(env, acts, seed=1, options={"start_ns": start})
+    config = BacktestConfig.from_dict(
+        {
+            "backtest": {"risk_limits": {"max_position": 1}},
+            "instruments": {"*": {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2}},
+        }
+    )
+    backtester = Backtester(config, files=[tapes()[0].path]).add_strategy("holder", Holder(start, acts - 1))
+    backtester.run()
+    theirs = backtester.accounts[0].metrics.account.fills
+    theirs = theirs[theirs["ts_exchange"] <= start + 50 * SECOND]
+    assert info["trades"] == len(theirs) >= 100
+    assert info["volume"] == theirs["size"].sum()
+    assert info["fees"] == theirs["fee"].sum() / 1e6
+    sign = 1 - 2 * theirs["side"].astype(int)
+    held = (sign * theirs["size"]).sum()
+    mark = env._batch.envs["market"]["mark2"][0] / 2
+    profit = (held * mark - (sign * theirs["size"] * theirs["price"]).sum()) * 12.5 - info["fees"]
+    assert info["pnl"] == pytest.approx(profit, abs=1e-6)
+    assert rewards.sum() * 12.5 == pytest.approx(info["pnl"], abs=0.005)
+    inventory = observations[:, env.feature_names.index("inventory")]
+    assert set(np.unique(inventory)) == {-1.0, 0.0, 1.0}
 
 
 def cut(records, until, column, scramble, rng):

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.errors import ConfigError
 from bt_gym.testing import check_vector_env
-from tests.envs.make import ID, SECOND, actions, assert_same, make_sync, sections, single, tapes, vector
+from tests.envs.make import ID, IDS, SECOND, actions, assert_same, make_sync, sections, single, tapes, vector
 
 MODES = list(AutoresetMode)
 
@@ -30,24 +30,28 @@ def run(env, acts, seed=3):
     return copy.deepcopy(results)
 
 
+@pytest.mark.parametrize("name", IDS)
 @pytest.mark.parametrize("mode", MODES)
-def test_native_vector__equals_gymnasiums_vector_of_single_ones(mode):
-    acts = actions(1, 130, 3)
-    native = run(gym.make_vec(ID, 3, autoreset_mode=mode, **sections()), acts)
-    sync = run(make_sync(3, mode), acts)
+def test_native_vector__equals_gymnasiums_vector_of_single_ones(mode, name):
+    acts = actions(1, 130, 3, name)
+    clock = {"decision": {"interval_ms": 200}}
+    native = run(gym.make_vec(name, 3, autoreset_mode=mode, **sections(**clock)), acts)
+    sync = run(make_sync(3, mode, name, **clock), acts)
     assert sum((step[2] | step[3]).sum() for step in native if len(step) == 5) >= 12
     assert_same(tuple(native), tuple(sync))
 
 
-def test_single_env__passes_gymnasiums_checker_without_a_warning():
+@pytest.mark.parametrize("name", IDS)
+def test_single_env__passes_gymnasiums_checker_without_a_warning(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gym.make(ID, **sections()).unwrapped)
+        check_env(gym.make(name, **sections()).unwrapped)
 
 
+@pytest.mark.parametrize("task", ["market_making", "trading"])
 @pytest.mark.parametrize("mode", MODES)
-def test_vector__passes_the_checker(mode):
-    check_vector_env(lambda: vector(3, autoreset_mode=mode, window_s=2.0))
+def test_vector__passes_the_checker(mode, task):
+    check_vector_env(lambda: vector(3, task=task, autoreset_mode=mode, window_s=2.0))
 
 
 def test_features__all_vary_and_stay_inside_their_bounds():
@@ -269,6 +273,12 @@ def test_single_env__refuses_what_is_not_in_its_space_and_steps_only_in_an_episo
     for wrong in ([0], [0, 8], [-1, 0], [np.nan, 0], [0.0, 1.0]):
         with pytest.raises(ValueError, match="must be"):
             env.step(wrong)
+    trading = single(task="trading")
+    trading.reset(seed=1)
+    for wrong in (3, -1, np.nan, 1.0, [1]):
+        with pytest.raises(ValueError, match="must be"):
+            trading.step(wrong)
+    assert trading.step(np.int64(1))[1] == 0
     assert env.step(np.array([0, 0]))[3]
     with pytest.raises(gym.error.ResetNeeded):
         env.step([0, 0])
@@ -281,6 +291,9 @@ def test_masks__know_the_limit_and_the_spread():
         assert env.action_masks()[[code, 4 + code]].all()
     spread = float(np.expm1(env.reset(seed=1)[0][env.feature_names.index("spread")]))
     assert env.action_masks()[2] == (spread > 1.5)
+    trading = vector(2, task="trading", action={"type": "target", "targets": [-2, 0, 1]})
+    trading.reset(seed=1)
+    assert trading.action_masks().tolist() == [[False, True, True]] * 2
     many = vector(3, risk={"max_position": 1}, action={"offsets": [-1, 0], "sizes": [1, 2]})
     many.reset(seed=1)
     assert many.action_masks().shape == (3, 4 + 4 + 2)
