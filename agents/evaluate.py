@@ -46,7 +46,7 @@ def play(env: Any, policy: Policy) -> dict[str, np.ndarray]:
     given = min(n, count)
     obs, starts = env.reset(seed=0, options={"start_index": np.maximum(window, 0)})
     rows: dict[int, dict[str, Any]] = {}
-    days = starts["day"].copy()
+    names = {key: starts[key].copy() for key in ("day", "tape")}
     while len(rows) < count:
         obs, _, terminated, truncated, infos = env.step(policy(obs))
         done = terminated | truncated
@@ -55,18 +55,20 @@ def play(env: Any, policy: Policy) -> dict[str, np.ndarray]:
         for i in np.flatnonzero(done):
             if window[i] >= 0:
                 assert window[i] not in rows, f"window {window[i]} was played twice"
-                rows[window[i]] = {key: value[i] for key, value in infos.items() if key[0] != "_"} | {"day": days[i]}
+                told = {key: value[i] for key, value in infos.items() if key[0] != "_"}
+                rows[window[i]] = told | {key: value[i] for key, value in names.items()}
             window[i] = given if given < count else -1
             given += window[i] >= 0
         obs, starts = env.reset(options={"reset_mask": done, "start_index": np.maximum(window, 0)})
-        days[done] = starts["day"][done]
+        for key, value in names.items():
+            value[done] = starts[key][done]
     return {key: np.array([rows[number][key] for number in range(count)]) for key in rows[0]}
 
 
 def score(name: str, env: Any, policies: Sequence[Policy]) -> Scores:
     """Scores of one policy, or of the same one trained with several seeds."""
     played = [play(env, policy) for policy in policies]
-    ticks = env.unwrapped._batch.markets.instruments[0].tick_value_micros / 1e6
+    values = np.array([instrument.tick_value_micros for instrument in env.unwrapped._batch.markets.instruments]) / 1e6
 
     def stack(key: str) -> np.ndarray:
         return np.stack([one[key] for one in played]).astype(float)
@@ -74,7 +76,7 @@ def score(name: str, env: Any, policies: Sequence[Policy]) -> Scores:
     lots = stack("volume")
     return Scores(
         name,
-        pnl=stack("pnl_liquidated") / ticks,
+        pnl=stack("pnl_liquidated") / values[played[0]["tape"]],
         trades=stack("trades"),
         maker_lots=stack("maker_share") * lots,
         lots=lots,
@@ -130,6 +132,8 @@ def main(
     torch.set_num_threads(1)
     args = json.loads((Path(runs[0]) / "args.json").read_text())
     files = args["env"].get("data", {}).get("files", [])
+    if files and not test:
+        raise SystemExit("evaluate: the agents were trained on files: name the tapes to judge them by with --test")
     if files:
         train, held_out = [Tape.open(file) for file in files], [Tape.open(file) for file in test]
     else:

@@ -48,13 +48,13 @@ class Args:
     """steps in a gradient step"""
     n_epochs: int = 4
     """times that a rollout is gone through"""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """of Adam"""
-    gamma: float = 0.999
-    """discount a step"""
-    gae_lambda: float = 0.95
+    gamma: float = 0.95
+    """discount a step; what a quote is worth shows within seconds, and what comes later is the market's noise"""
+    gae_lambda: float = 0.9
     """of the generalised advantage estimate"""
-    ent_coef: float = 0.01
+    ent_coef: float = 0.001
     """weight of the entropy bonus"""
     clip_range: float = 0.2
     """of PPO's ratio"""

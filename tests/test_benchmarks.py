@@ -114,3 +114,18 @@ def test_backtest__checks_itself_and_prints_one_json_object() -> None:
     assert {"grid_jitted_mrec_s", "grid_vs_bare_book", "python_overhead_ratio"} <= {
         t["name"] for t in report["targets"]
     }
+
+
+def test_ppo__compares_the_environment_with_one_that_does_nothing() -> None:
+    command = [sys.executable, "-m", "benchmarks.ppo", "--quick", "--iterations", "1", "--watch", "20", "--json"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert [case["name"] for case in report["results"]] == [
+        "environment",
+        "ceiling",
+        "environment_bare",
+        "ceiling_bare",
+    ]
+    assert {case["unit"] for case in report["results"]} == {"env-steps"}
+    assert [one["name"] for one in report["targets"]] == ["ppo_vs_ceiling"]

@@ -9,11 +9,13 @@ import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
+from stable_baselines3.common.env_checker import check_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
-from bt_gym.sb3 import GymnasiumToSB3VecEnv, SB3VecEnv, check_sb3_vec_env
+from bt_gym.sb3 import GymnasiumToSB3VecEnv, SB3VecEnv, check_sb3_vec_env, make_sb3_vec_env
 from bt_gym.testing import equal
+from tests.envs.make import ID, sections
 
 N = 3
 SAME, DISABLED = AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
@@ -306,3 +308,65 @@ def test_sb3_vec_env__keeps_state_and_leaves_infos_batched():
     assert venv.get_attr("label") == ["x"] * N
     with pytest.raises(ValueError, match="can't be set for some environments"):
         venv.set_attr("label", "y", indices=[0])
+
+
+def native(n: int = N, **options: Any) -> Any:
+    """Environments of bt_gym on short sessions, in windows of four seconds."""
+    return make_sb3_vec_env(ID, n, **sections(window_s=4.0), **options)
+
+
+@pytest.mark.parametrize("monitor", [True, False])
+def test_native__passes_the_checker(monitor: bool):
+    check_sb3_vec_env(native(monitor=monitor), steps=50)
+
+
+def test_native__single_passes_sb3s_own_checker():
+    check_env(gym.make(ID, **sections(window_s=4.0)).unwrapped)
+
+
+def test_native__is_seeded_and_says_at_the_end_what_an_episode_was():
+    one, other = native(seed=7), native(seed=7)
+    np.testing.assert_array_equal(one.reset(), other.reset())
+    for _ in range(20):
+        _, _, dones, infos = one.step(np.full((N, 2), 3))
+    assert dones.all()
+    for i, info in enumerate(infos):
+        assert info["TimeLimit.truncated"]
+        assert info["end_reason"] == "window"
+        assert info["episode"]["l"] == info["steps"] == 20
+        assert info["episode"]["r"] * 12.5 == pytest.approx(info["pnl"], abs=1e-3)
+        assert set(one.unwrapped.reset_infos[i]) == {"day", "tape", "start_ns"}
+
+
+def test_native__goes_on_from_a_state_as_if_it_had_not_stopped():
+    venv = native(seed=3, monitor=False)
+    actions = np.random.default_rng(1).integers(0, 8, (60, N, 2))
+    venv.reset()
+    for action in actions[:17]:
+        venv.step(action)
+    state = venv.get_state()
+    first = [venv.step(action) for action in actions[17:]]
+    fresh = native(seed=99, monitor=False)
+    fresh.reset()
+    fresh.set_state(state)
+    assert equal(first, [fresh.step(action) for action in actions[17:]])
+
+
+def test_native__maskable_ppo_never_takes_a_masked_action(monkeypatch: pytest.MonkeyPatch):
+    venv = native(n=8, seed=1, risk={"max_position": 1})
+    inner = venv.unwrapped.env.unwrapped
+    taken = []
+    step = inner.step
+
+    def watched(actions: np.ndarray) -> Any:
+        bid, ask = inner.action_masks().reshape(8, 2, 8).transpose(1, 0, 2)
+        rows = np.arange(8)
+        taken.append(bid[rows, actions[:, 0]].all() and ask[rows, actions[:, 1]].all())
+        masked.append((~bid).sum() + (~ask).sum())
+        return step(actions)
+
+    masked: list[int] = []
+    monkeypatch.setattr(inner, "step", watched)
+    MaskablePPO("MlpPolicy", venv, n_steps=16, batch_size=64, seed=1, device="cpu").learn(256)
+    assert all(taken)
+    assert sum(masked) > 0

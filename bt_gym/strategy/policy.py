@@ -16,16 +16,7 @@ import numpy as np
 from bt_gym._jit import njit
 from bt_gym.config.env import EnvConfig
 from bt_gym.core import actions
-from bt_gym.core.features import (
-    EPISODE_FEATURES,
-    MARKET_FEATURES,
-    OWN_FEATURES,
-    FeatureSet,
-    extract,
-    follow,
-    look,
-    memory_dtype,
-)
+from bt_gym.core.features import DEFAULT_FEATURES, FeatureSet, extract, follow, look, memory_dtype
 from bt_gym.core.market import new_market
 from bt_gym.data.sidecar import feature_sums
 from bt_gym.data.tape import Tape
@@ -66,7 +57,7 @@ class PolicyStrategy(Strategy):
         self.env_config = config
         self.start_ns = start_ns
         self.windows = windows
-        self.features = FeatureSet(config.observation.features or (*MARKET_FEATURES, *OWN_FEATURES, *EPISODE_FEATURES))
+        self.features = FeatureSet(config.observation.features or DEFAULT_FEATURES)
         self.observation = np.zeros(len(self.features.names), np.float32)
         decision = config.decision
         if decision.clock == "time":

@@ -99,6 +99,12 @@ def test_main__prints_both_splits_and_a_row_for_each_policy(
     assert (greedy[0] == greedy[1]).all()  # the same run twice
 
 
+def test_main__asks_for_held_out_tapes_where_training_data_were_files(run: list[str]):
+    ppo_market_making.main(ppo_market_making.read_args([*run, "--total-steps", "128"]))
+    with pytest.raises(SystemExit, match="name the tapes to judge them by with --test"):
+        evaluate.main([run[-1]])
+
+
 def test_main__refuses_days_that_are_in_both_splits(run: list[str], days: dict[str, list[str]]):
     ppo_market_making.main(ppo_market_making.read_args([*run, "--total-steps", "128"]))
     with pytest.raises(AssertionError, match="days are in both splits"):

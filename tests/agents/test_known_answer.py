@@ -62,11 +62,7 @@ def test_ppo__learns_at_least_four_fifths_of_the_optimum(env: Any, tmp_path: Pat
         n_steps=32,
         batch_size=2048,
         n_epochs=6,
-        learning_rate=1e-3,
-        gamma=0.99,
-        ent_coef=0.001,
-        gae_lambda=0.9,
-        total_steps=1_000_000,
+        total_steps=600_000,
         folder=str(tmp_path / "run"),
     )
     model = ppo_market_making.main(args)
