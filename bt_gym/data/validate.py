@@ -80,7 +80,7 @@ def validate(
     """
     file = dbn.open_dbn(path)
     selection = file.select(symbol)
-    grid = _infer_grid(file, selection) if tick_size is None else _parse_tick(tick_size)
+    grid = infer_grid(file, selection) if tick_size is None else parse_tick(tick_size)
     audit, compiler, delays, phases = Audit(grid or PRICE_UNIT), Compiler(grid or PRICE_UNIT), Delays(), PhaseTable()
     ends: list[np.void] = []  # first and last record
     for records in file.chunks(selection):
@@ -127,7 +127,7 @@ def validate(
     return result | {"findings": _findings(result)}
 
 
-def _parse_tick(tick_size: Decimal | float | str) -> int:
+def parse_tick(tick_size: Decimal | float | str) -> int:
     """A tick size in 1e-9 of the price unit."""
     try:
         scaled = Decimal(str(tick_size)) * PRICE_UNIT
@@ -138,7 +138,7 @@ def _parse_tick(tick_size: Decimal | float | str) -> int:
     raise TickError(f"tick size {tick_size!r} isn't a positive multiple of 1e-9: give it in price units, such as 0.25")
 
 
-def _infer_grid(file: dbn.DbnFile, selection: Selection) -> int:
+def infer_grid(file: dbn.DbnFile, selection: Selection) -> int:
     """The largest grid, in 1e-9, on which the prices of all orders lie; 0 without a price other than zero."""
     grid, reach = 0, 0
     for records in file.chunks(selection):
