@@ -33,6 +33,7 @@ style: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY) ## every benchmark, one JSON file each in benchmarks/results/
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	@mkdir -p benchmarks/results
 	@set -e; for file in benchmarks/[!_]*.py; do \
 	    [ -e "$$file" ] || continue; \

@@ -132,6 +132,36 @@ def validate(
 
 
 @app.command()
+def facts(
+    file: Annotated[Path, typer.Argument(help="DBN file of MBO records.")],
+    against: Annotated[Path | None, typer.Option(help="Another one, to be compared with it.")] = None,
+    symbol: Annotated[str | None, typer.Option(help="Instrument of FILE, if it holds several.")] = None,
+    against_symbol: Annotated[str | None, typer.Option(help="The same of the other file.")] = None,
+    tick_size: Annotated[str | None, typer.Option(help="Price grid of FILE; inferred if not given.")] = None,
+    against_tick_size: Annotated[str | None, typer.Option(help="The same of the other file.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML file to write, with plots.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+) -> None:
+    """Measure the stylised facts of a market: spread, tails, clustering, memory, depth, impact, lifetimes."""
+    from bt_gym.data.facts import study, to_json, write_page
+    from bt_gym.data.stylised import render
+
+    markets = {file.name: study(file, symbol=symbol, tick_size=tick_size)}
+    if against is not None:
+        name = against.name if against.name != file.name else str(against)
+        markets[name] = study(against, symbol=against_symbol, tick_size=against_tick_size)
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        write_page(report, markets)
+    if as_json:
+        print(to_json(markets))
+    else:
+        Console().print(render({name: market.facts for name, market in markets.items()}))
+        if report is not None:
+            print(f"report: {report}")
+
+
+@app.command()
 def backtest(
     config: Annotated[Path, typer.Argument(help="YAML file: data, execution, limits, outputs, strategy.")],
     data: Annotated[list[Path] | None, typer.Option(help="DBN or tape file to use instead; repeatable.")] = None,

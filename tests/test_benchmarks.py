@@ -129,3 +129,19 @@ def test_ppo__compares_the_environment_with_one_that_does_nothing() -> None:
     ]
     assert {case["unit"] for case in report["results"]} == {"env-steps"}
     assert [one["name"] for one in report["targets"]] == ["ppo_vs_ceiling"]
+
+
+def test_ingest__checks_itself_and_prints_one_json_object() -> None:
+    """With or without its peer, which isn't needed for tests."""
+    command = [sys.executable, "-m", "benchmarks.ingest", "--quick", "--json"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["benchmark"] == "ingest"
+    names = [row["name"] for row in report["results"] if row["name"] != "hftbacktest"]
+    assert names == ["session", "ingest", "zstd", "compile", "generate", "ingest_small", "long_file"]
+    assert report["results"][-1]["records"] == 2 * report["results"][0]["records"]
+    names = [target_["name"] for target_ in report["targets"]]
+    has_peer = "ingest_vs_hftbacktest" in names
+    assert has_peer != ("pip install -e '.[bench]'" in done.stderr)
+    assert {"ingest_vs_zstd", "bytes_per_record", "peak_mb_20m_records"} <= set(names)

@@ -203,6 +203,19 @@ def test_other_schema_or_format__is_refused_by_name(name: str, words: list[str],
     refused(bt_gym("validate", real_data(name), folder=tmp_path), name.rpartition("/")[2], *words)
 
 
+def test_facts__of_two_markets_beside_each_other(tmp_path: Path):
+    for seed in (1, 2):
+        bt_gym("synth", "--minutes", 12, "--seed", seed, "-o", f"{seed}.dbn", folder=tmp_path)
+    result = bt_gym("facts", "1.dbn", "--against", "2.dbn", "--report", "out/facts.html", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "impact" in result.stdout
+    assert result.stdout.splitlines()[-1] == "report: out/facts.html"
+    assert (tmp_path / "out" / "facts.html").read_text().count("<svg") == 8
+    both = json.loads(bt_gym("facts", "1.dbn", "--against", "2.dbn", "--json", folder=tmp_path).stdout)
+    assert list(both) == ["1.dbn", "2.dbn"]
+    refused(bt_gym("facts", "3.dbn", folder=tmp_path), "3.dbn", "No such file")
+
+
 def test_facts__are_never_guessed(session: Path, tmp_path: Path):
     refused(bt_gym("ingest", session, folder=tmp_path), "SYNH6", "tick_size", "--tick-size")
     bare = tmp_path / "bare.yaml"

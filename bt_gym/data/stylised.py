@@ -4,6 +4,7 @@ Definitions and the real values of one thin hour of ES follow the literature nam
 the records that notes the best quotes after each event, the trades, the fills of resting orders and the depth.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,7 @@ ROWS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
     ("markout of passive fills, 1 s, ticks", "about 0 or less", ("markout", "1")),
     ("markout of passive fills, 10 s, ticks", "about 0 or less", ("markout", "10")),
     ("mid 1 s after a trade, ticks", "> 0", ("response", "1")),
+    ("exponent of impact by size", "0.4 to 0.7", ("impact_exponent",)),
     ("volume and |return|, by minute", "> 0", ("volume_volatility",)),
 )
 
@@ -202,6 +204,8 @@ def measure(seen: Observations) -> dict[str, Any]:
     * `markout`: mean ticks that a resting order gains from its fill until `horizon` later, at the mid, per fill
       (adverse selection: at most 0 at the touch: Glosten and Milgrom 1985).
     * `response`: mean mid move in the direction of a trade `horizon` later.
+    * `impact_exponent`: of the mid's move over a run of trades of one sign by its lots, see `impact_curve` (square root
+      law: 0.4-0.7, Almgren et al. 2005).
     * `volume_volatility`: correlation of volume and absolute return, by minute.
     """
     quotes = seen.quotes
@@ -249,18 +253,82 @@ def measure(seen: Observations) -> dict[str, Any]:
     volume = np.bincount(minutes, seen.trades["size"], minlength=len(mids) // 60 + 1)
     moved = np.abs(np.diff(mids[::60]))
     facts["volume_volatility"] = _correlation(volume[: len(moved)], moved)
+    facts["impact_exponent"] = _exponent(*impact_curve(seen))
     return facts
 
 
-def render(markets: dict[str, dict[str, Any]]) -> Table:
-    """The facts of one or more markets side by side, with what the literature expects.
+def curves(seen: Observations) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What a report draws, as (x, y): x in the unit that the name says, y a share, a correlation, lots or ticks."""
+    quotes = seen.quotes
+    held = np.diff(quotes["ts"])
+    spread = (quotes["ask"] - quotes["bid"])[:-1].clip(max=10)
+    start, end = int(quotes["ts"][0]), int(quotes["ts"][-1])
+    returns = np.diff(_sampled(quotes, start, end, SECOND)) / 2
+    lags = np.arange(1, 51)
+    sizes, moves, _ = impact_curve(seen)
+    return {
+        "spread, ticks": (np.arange(1, 11), np.array([_share(held[spread == k], held) for k in range(1, 11)])),
+        "absolute 1 s return, ticks": _survival(np.abs(returns[returns != 0])),
+        "lag of 1 s returns, s": (lags, _acf(returns, 50)),
+        "lag of absolute 1 s returns, s": (lags, _acf(np.abs(returns), 50)),
+        "lag of trade signs, trades": (lags, _acf(1 - 2 * seen.trades["side"], 50)),
+        "ticks behind the best price": (np.arange(DEPTH_LEVELS), seen.depth.mean(axis=(0, 1))),
+        "lots of a run of trades of one sign": (sizes, moves),
+        "order lifetime, s": _survival(seen.lifetimes / SECOND),
+    }
+
+
+def impact_curve(seen: Observations, bins: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean move of the mid in ticks over runs of trades of one sign, by the run's size.
+
+    The feed doesn't tell which trades are children of one order; runs of two and more trades are what comes closest.
+    The move is from before the first trade to after the last, in their direction.
+
+    Returns:
+        (mean lots, mean move, number of runs) of up to `bins` equally filled bins.
+    """
+    trades, quotes = seen.trades, seen.quotes
+    if len(trades) < 2 * bins:
+        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
+    first = np.flatnonzero(np.r_[True, np.diff(trades["side"]) != 0])
+    last = np.r_[first[1:], len(trades)] - 1
+    before, after = trades["quote"][first] - 1, trades["quote"][last].clip(max=len(quotes) - 1)
+    kept = (last > first) & (before >= 0)
+    size = np.add.reduceat(trades["size"], first)[kept]
+    mid = (quotes["bid"] + quotes["ask"]) / 2
+    move = ((mid[after] - mid[before]) * (1 - 2 * trades["side"][first]))[kept]
+    edges = np.unique(np.quantile(size, np.linspace(0, 1, bins + 1)))
+    place = np.clip(np.searchsorted(edges, size, side="right") - 1, 0, max(len(edges) - 2, 0))
+    counts = np.bincount(place)
+    used = counts > 0
+    means = [np.bincount(place, values)[used] / counts[used] for values in (size, move)]
+    return means[0], means[1], counts[used]
+
+
+def _exponent(sizes: np.ndarray, moves: np.ndarray, counts: np.ndarray) -> float:
+    """Log-log slope over the bins that moved, weighted by their runs."""
+    used = moves > 0
+    if used.sum() < 4:
+        return float("nan")
+    return float(np.polyfit(np.log(sizes[used]), np.log(moves[used]), 1, w=np.sqrt(counts[used]))[0])
+
+
+def _survival(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of the values that are at least x, at up to 60 places spread over their logarithms."""
+    values = np.sort(values[values > 0])
+    if not len(values):
+        return np.zeros(0), np.zeros(0)
+    at = np.unique(np.geomspace(values[0], values[-1], 60))
+    return at, 1 - np.searchsorted(values, at) / len(values)
+
+
+def rows(markets: Mapping[str, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """The facts in words: (fact, what the literature expects, value for each market).
 
     Args:
-        markets: {title of the column: result of `measure`}.
+        markets: {name: result of `measure`}.
     """
-    table = Table(title="Stylised facts")
-    for title in ("fact", "expected", *markets):
-        table.add_column(title)
+    found = []
     for title, expected, keys in ROWS:
         cells = []
         for facts in markets.values():
@@ -268,7 +336,17 @@ def render(markets: dict[str, dict[str, Any]]) -> Table:
             for key in keys:
                 values = values[key]
             cells.append(", ".join(f"{value:.3g}" for value in np.ravel(list(np.atleast_1d(values)))))
-        table.add_row(title, expected, *cells)
+        found.append((title, expected, *cells))
+    return found
+
+
+def render(markets: Mapping[str, dict[str, Any]]) -> Table:
+    """The same as a table with a column for each market."""
+    table = Table(title="Stylised facts")
+    for title in ("fact", "expected", *markets):
+        table.add_column(title)
+    for row in rows(markets):
+        table.add_row(*row)
     return table
 
 

@@ -82,7 +82,7 @@ def validate(
     """
     file = dbn.open_dbn(path)
     selection = file.select(symbol)
-    grid = _infer_grid(file, selection) if tick_size is None else _parse_tick(tick_size)
+    grid = infer_grid(file, selection) if tick_size is None else parse_tick(tick_size)
     audit, compiler, delays, phases = Audit(grid or PRICE_UNIT), Compiler(grid or PRICE_UNIT), Delays(), PhaseTable()
     ends: list[np.void] = []  # first and last record
     for records in file.chunks(selection):
@@ -159,12 +159,12 @@ def twin_test(
         raise TickError(f"{path}: no order tells the price grid: there is nothing to test")
     file = dbn.open_dbn(path)
     records = np.concatenate(list(file.chunks(file.select(result["file"]["symbol"]))))
-    twin = Twin(records, _parse_tick(tick_size))
+    twin = Twin(records, parse_tick(tick_size))
     sample = twin.sample(orders, seed)
     return report(twin.test(sample, lambda done: progress(done, len(sample))))
 
 
-def _parse_tick(tick_size: Decimal | float | str) -> int:
+def parse_tick(tick_size: Decimal | float | str) -> int:
     """A tick size in 1e-9 of the price unit."""
     try:
         scaled = Decimal(str(tick_size)) * PRICE_UNIT
@@ -175,7 +175,7 @@ def _parse_tick(tick_size: Decimal | float | str) -> int:
     raise TickError(f"tick size {tick_size!r} isn't a positive multiple of 1e-9: give it in price units, such as 0.25")
 
 
-def _infer_grid(file: dbn.DbnFile, selection: Selection) -> int:
+def infer_grid(file: dbn.DbnFile, selection: Selection) -> int:
     """The largest grid, in 1e-9, on which the prices of all orders lie; 0 without a price other than zero."""
     grid, reach = 0, 0
     for records in file.chunks(selection):

@@ -102,6 +102,29 @@ def test_decay__finds_the_exponent_of_a_power_law() -> None:
     assert stylised._decay(np.arange(1, 51) ** -0.5) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_impact__finds_the_power_of_a_law(power: float) -> None:
+    """Runs of one to 40 trades of one lot; the mid stands run ** power away at the end of each."""
+    runs = np.random.default_rng(8).integers(1, 41, 2000)
+    sides = np.repeat(np.arange(len(runs)) % 2, runs)
+    steps = np.concatenate([np.diff(np.r_[0, np.arange(1, run + 1) ** power]) for run in runs])
+    mids = np.round(np.cumsum(steps * (1 - 2 * sides)) * 1000).astype(np.int64)
+    quotes = np.zeros(len(mids) + 1, quote_dtype)
+    quotes["ts"] = np.arange(len(quotes)) * SECOND
+    quotes["bid"][1:] = mids
+    quotes["ask"] = quotes["bid"]
+    trades = np.zeros(len(sides), trade_dtype)
+    trades["quote"] = np.arange(len(sides)) + 1
+    trades["side"], trades["size"] = sides, 1
+    nothing = np.zeros(2, np.int64)
+    depth = np.zeros((0, 2, 10), np.int64)
+    adds = np.zeros(2, stylised.add_dtype)
+    seen = stylised.Observations(quotes, trades, trades, adds, depth, nothing, nothing)
+    sizes, moves, counts = stylised.impact_curve(seen)
+    assert counts.sum() == np.sum(runs[1:] > 1) + (runs[0] > 1)
+    assert stylised._exponent(sizes, moves, counts) == pytest.approx(power, abs=0.03)
+
+
 def test_render__has_a_column_for_each_market() -> None:
     session = generate(26, 900)
     facts = measure(observe(session.records, session.profile.tick_nanos, session.opens + SECOND))

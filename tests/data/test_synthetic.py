@@ -155,10 +155,10 @@ def test_generate__a_longer_session_begins_alike(es: Session) -> None:
 
 
 GOLDEN = {
-    "es": "709f6bdb95f5cc40",
+    "es": "6e5d98c5d9d08c78",
     "es_busy": "2e16adca7cc0235c",
     "stock": "8e225977910a134d",
-    "pro_rata": "f774442f65c4037e",
+    "pro_rata": "ed02e59c736910b2",
     "as": "e078f617f5824150",
 }
 """First digits of the sha256 of the records; a change of the market is deliberate and goes into the changelog."""
@@ -618,6 +618,7 @@ def test_es__has_the_stylised_facts() -> None:
     assert 0.2 < facts["sign_memory"] < 1.0
     assert facts["sign_acf"]["1"] > facts["sign_acf"]["5"] > facts["sign_acf"]["20"] > 0
     assert facts["volume_volatility"] > 0.3
+    assert 0.4 < facts["impact_exponent"] < 0.7
     assert facts["depth"][0] < max(facts["depth"]) > facts["depth"][-1]  # hump
     assert facts["lifetime"]["p10"] < 0.01 < 10 < facts["lifetime"]["p90"]
     assert facts["gap"]["p1"] < 1e-4 < 1e-2 < facts["gap"]["p90"]

@@ -12,15 +12,14 @@ from tests.data.compiled import Compiled, compile_array
 from tests.reference.scenario import Order, engine
 
 HORIZON = 60.0  # seconds
-NUMBER = 800
 
 
-def some_orders(session: Session, tape: Compiled) -> list[OwnOrder]:
+def some_orders(session: Session, tape: Compiled, number: int) -> list[OwnOrder]:
     """From one tick through the touch to four behind it, at busy times."""
     rng = np.random.default_rng(3)
     rows = session.messages[(session.messages["kind"] == 0) & (session.messages["ts"] > session.opens + 10**9)]
     orders = []
-    for row in rng.choice(rows, NUMBER):
+    for row in rng.choice(rows, number):
         ts = int(row["ts"]) + int(rng.integers(1, 5_000_000))
         event = tape.events[np.searchsorted(tape.events["ts_event"], ts, side="right") - 1]
         side, behind = int(rng.integers(2)), int(rng.integers(-1, 5))
@@ -45,18 +44,25 @@ def by_event(times: np.ndarray, sizes: np.ndarray) -> dict[int, int]:
     return lots
 
 
-@pytest.mark.parametrize("name", ["es", "stock", "as"])
-def test_tape__first_fill_equals_the_truth(name: str) -> None:
+SOAK = [
+    pytest.param(name, seed, 4000, marks=pytest.mark.soak)
+    for name in ("es", "es_busy", "stock", "as")
+    for seed in (32, 33, 34)
+]
+
+
+@pytest.mark.parametrize(("name", "seed", "number"), [("es", 31, 1500), ("stock", 31, 1500), ("as", 31, 500), *SOAK])
+def test_tape__first_fill_equals_the_truth(name: str, seed: int, number: int) -> None:
     """Without what the feed hides: icebergs, and stops that an own order would keep from being elected."""
     profile = PROFILES[name]
     if isinstance(profile, Profile):
         profile = replace(profile, iceberg=0.0, stop=0.0)
-    session = generate(31, 1200, profile)
+    session = generate(seed, 1200, profile)
     tape = compile_array(session.records, tick_size=profile.tick_nanos)
-    orders = some_orders(session, tape)
+    orders = some_orders(session, tape, number)
     filled = 0
     for order, fills in zip(orders, session.replay_with(orders, HORIZON), strict=True):
         truth, replay = by_event(fills["ts_event"], fills["size"]), replayed(tape, order)
         assert list(replay.items())[:1] == list(truth.items())[:1], order
         filled += bool(truth)
-    assert filled > NUMBER // 10
+    assert filled > number // 10
