@@ -23,7 +23,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Files = Annotated[list[Path], typer.Argument(help="DBN files (.dbn, .dbn.zst) in the order of time.")]
 Symbol = Annotated[str | None, typer.Option(help="Instrument; needed when a file holds several.")]
 Definition = Annotated[Path | None, typer.Option(help="DBN file of definition records: tick size and multiplier.")]
 TickSize = Annotated[str | None, typer.Option(help="Smallest price step, such as 0.25.")]
@@ -77,31 +76,51 @@ def demo(
 
 @app.command()
 def ingest(
-    files: Files,
-    symbol: Symbol = None,
+    paths: Annotated[list[Path], typer.Argument(help="DBN files and folders of them, such as a batch download.")],
+    symbol: Annotated[list[str] | None, typer.Option(help="Instrument; repeatable. All if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for tapes; the user's cache folder if not given.")] = None,
     definition: Definition = None,
+    status: Annotated[list[Path] | None, typer.Option(help="DBN file of status records: phases; repeatable.")] = None,
     tick_size: TickSize = None,
     config: Annotated[Path | None, typer.Option(help="YAML file whose `instruments` section has the facts.")] = None,
+    join: Annotated[
+        bool | None, typer.Option("--join/--by-day", help="One tape over all days, or one a day (default for folders).")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compile MBO files of one instrument into a tape, once; prints its path."""
+    """Compile market-by-order files into tapes, once; prints their paths."""
+    from bt_gym.data.catalogue import remarks
     from bt_gym.data.instruments import resolve_tick_size
-    from bt_gym.data.tape import ingest as compile_tape
+    from bt_gym.data.sources import gather
+    from bt_gym.data.tape import Tape, ingest_all
 
     instruments = BacktestConfig.from_file(config) if config else None
     flags = _facts(tick_size=tick_size)
+    sources = gather(paths)
+    definitions = [definition] if definition else sources.definitions
+    for ignored in sources.ignored:
+        print(f"bt-gym: left out: {ignored}", file=sys.stderr)
 
     def grid(name: str) -> int:
         return resolve_tick_size(
-            name, definition=definition, config=instruments.instrument(name) if instruments else None, flags=flags
+            name, definition=definitions, config=instruments.instrument(name) if instruments else None, flags=flags
         )
 
     with _progress("ingest", quiet) as progress:
-        path = compile_tape(
-            files, symbol=symbol, tick_size_nanos=grid, folder=out, progress=lambda read: progress(read, None)
+        tapes = ingest_all(
+            sources.market,
+            symbols=symbol or (),
+            tick_size_nanos=grid,
+            statuses=[*sources.statuses, *(status or ())],
+            by_day=sources.in_folder if join is None else not join,
+            folder=out,
+            progress=lambda read: progress(read, None),
+            hashes=sources.hashes,
         )
-    print(path)
+    for path in tapes:
+        print(path)
+        for remark in remarks(Tape.open(path, verify=False)):
+            print(f"bt-gym: warning: {path.name}: {remark}", file=sys.stderr)
 
 
 @app.command()
