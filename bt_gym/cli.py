@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bt_gym.config import BacktestConfig, InstrumentConfig, StrategyConfig, with_overrides
 from bt_gym.errors import BtGymError, ConfigError
 
+data_app = typer.Typer(help="The catalogue of tapes.", no_args_is_help=True)
 app = typer.Typer(
     name="bt-gym",
     help="Replays real exchange order flow, exact to the queue position: ingest, validate, backtest.",
@@ -28,7 +29,14 @@ Definition = Annotated[Path | None, typer.Option(help="DBN file of definition re
 TickSize = Annotated[str | None, typer.Option(help="Smallest price step, such as 0.25.")]
 Multiplier = Annotated[str | None, typer.Option(help="Currency per 1.0 of price and lot, such as 50.")]
 Fee = Annotated[str | None, typer.Option(help="Currency per lot and side, whether maker or taker.")]
+Tapes = Annotated[Path | None, typer.Option(help="Folder of tapes; the user's cache folder if not given.")]
+Names = Annotated[list[str], typer.Argument(help="Symbols or tape files.")]
+Day = Annotated[list[str] | None, typer.Option(help="Only tapes that hold this UTC day; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:
@@ -123,6 +131,75 @@ def ingest(
             print(f"bt-gym: warning: {path.name}: {remark}", file=sys.stderr)
 
 
+@data_app.command("ls")
+def data_ls(
+    symbol: Annotated[str | None, typer.Argument(help="Only tapes of this symbol.")] = None,
+    tapes: Tapes = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Don't compare the checksums of the columns.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List all tapes: what they hold, whether they are whole, and how to repair those that aren't."""
+    from bt_gym.data.catalogue import Catalogue, table
+
+    catalogue = Catalogue(tapes)
+    entries = [entry for entry in catalogue.entries(verify=not quick) if symbol in (None, entry.symbol)]
+    if as_json:
+        print(json.dumps([entry.to_dict() for entry in entries]))
+        return
+    if not entries:
+        print(f"{catalogue.folder}: no tapes{f' of {symbol}' if symbol else ''}: make some with `bt-gym ingest`")
+        return
+    Console().print(table(entries))
+    for entry in entries:
+        if entry.repair:
+            print(f"{entry.state}: {entry.repair}")
+
+
+@data_app.command("show")
+def data_show(
+    names: Names,
+    day: Day = None,
+    tapes: Tapes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of some tapes: sources, phases, counters, and what to be wary of."""
+    from bt_gym.data.catalogue import Catalogue, details, render
+
+    found = [details(path) for path in Catalogue(tapes).matching(names, day)]
+    if as_json:
+        print(json.dumps(found))
+        return
+    for shown in found:
+        Console().print(render(shown))
+
+
+@data_app.command("rm")
+def data_rm(
+    names: Annotated[list[str] | None, typer.Argument(help="Symbols or tape files.")] = None,
+    day: Day = None,
+    unusable: Annotated[bool, typer.Option("--unusable", help="All stale and damaged tapes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    tapes: Tapes = None,
+) -> None:
+    """Remove tapes; the files that they were made of are not touched."""
+    from bt_gym.data.catalogue import Catalogue
+
+    catalogue = Catalogue(tapes)
+    if not names and not unusable:
+        raise ConfigError("data rm: nothing named: give symbols or tape files, or --unusable")
+    paths = catalogue.matching(names, day) if names else []
+    if unusable:
+        paths += [entry.path for entry in catalogue.entries(verify=True) if entry.state != "ok"]
+    paths = list(dict.fromkeys(paths))
+    for path in paths:
+        print(path)
+    if paths and not yes:
+        typer.confirm(f"Remove {len(paths)} tape{'s' if len(paths) > 1 else ''}?", abort=True)
+    for path in paths:
+        path.unlink()
+    print(f"removed {len(paths)}")
+
+
 @app.command()
 def validate(
     file: Annotated[Path, typer.Argument(help="DBN file of MBO records.")],
@@ -144,7 +221,8 @@ def validate(
 @app.command()
 def backtest(
     config: Annotated[Path, typer.Argument(help="YAML file: data, execution, limits, outputs, strategy.")],
-    data: Annotated[list[Path] | None, typer.Option(help="DBN or tape file to use instead; repeatable.")] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="DBN or tape file, or folder, to use; repeatable.")] = None,
+    day: Annotated[list[str] | None, typer.Option(help="UTC day of the catalogue to use instead; repeatable.")] = None,
     symbol: Symbol = None,
     strategy: Annotated[Path | None, typer.Option(help="YAML file with the strategy, if not in CONFIG.")] = None,
     definition: Definition = None,
@@ -152,7 +230,7 @@ def backtest(
     multiplier: Multiplier = None,
     fee_per_contract: Fee = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, as a.b=value; repeatable.")] = None,
-    tapes: Annotated[Path | None, typer.Option(help="Folder for tapes; the user's cache folder if not given.")] = None,
+    tapes: Tapes = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a strategy over recorded sessions; prints the report and names the files written."""
@@ -162,7 +240,7 @@ def backtest(
         both = BacktestConfig.from_file(config).model_copy(update={"strategy": StrategyConfig.from_file(strategy)})
         loaded = with_overrides(both, overrides or ())
     flags = _facts(tick_size=tick_size, multiplier=multiplier, fee_per_contract=fee_per_contract)
-    _run(loaded, tapes, quiet, files=data or (), symbol=symbol, definition=definition, instrument=flags)
+    _run(loaded, tapes, quiet, files=data or (), days=day or (), symbol=symbol, definition=definition, instrument=flags)
 
 
 @app.command()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
+from rich.table import Table
 
 from bt_gym.core import enums
 from bt_gym.data.compiler import COMPILER_VERSION
@@ -99,6 +101,32 @@ class Catalogue:
                 chosen[best.path] = best
         return sorted(chosen, key=lambda path: chosen[path].days)
 
+    def matching(self, names: Sequence[str], days: Sequence[str] | None = None) -> list[Path]:
+        """Tape files by symbol or path; those of symbols may be limited to some days (ISO).
+
+        Raises:
+            TapeError: a name fits none.
+        """
+        entries = self.entries()
+        found: list[Path] = []
+        for name in names:
+            if name.endswith(SUFFIX):
+                path = next((p for p in (Path(name), self.folder / name) if p.is_file()), None)
+                if path is None:
+                    raise TapeError(f"{name}: no such tape: `bt-gym data ls` lists them")
+                found.append(path)
+                continue
+            fitting = [
+                entry.path
+                for entry in entries
+                if entry.symbol == name and (not days or set(days) & {str(day) for day in entry.days})
+            ]
+            if not fitting:
+                of = f" on {', '.join(days)}" if days else ""
+                raise TapeError(f"{self.folder}: no tape of {name}{of}: `bt-gym data ls` lists what there is")
+            found += fitting
+        return list(dict.fromkeys(found))
+
     def _why_not(self, symbol: str, day: dt.date, entries: list[Entry], holding: list[Entry]) -> str:
         if holding:
             return holding[0].repair
@@ -154,8 +182,8 @@ def _remarks(tape: Tape) -> Iterator[str]:
         yield "the book is never known for sure: it starts in mid-session, without a snapshot; no order is filled on it"
     elif suspect[0]:
         first = int(np.argmin(suspect))
-        at = np.datetime64(int(tape.events["ts_event"][first]), "ns")
-        yield f"starts in mid-session, without a snapshot: usable from {at}Z on, after {first:,} events"
+        at = _utc(tape.events["ts_event"][first])
+        yield f"starts in mid-session, without a snapshot: usable from {at} on, after {first:,} events"
         count -= first
     if count and not suspect.all():
         yield f"the book is in doubt during {count:,} later events: no order is filled there"
@@ -168,3 +196,61 @@ def _remarks(tape: Tape) -> Iterator[str]:
     unusual = [f"{counters[name]:,} {name}" for name in ANOMALIES if counters.get(name)]
     if unusual:
         yield f"unusual records: {', '.join(unusual)}"
+
+
+def details(path: Path | str) -> dict[str, Any]:
+    """All that is known of a tape, as plain values; of an unusable one only what `describe` says."""
+    entry = describe(path)
+    if entry.state != "ok":
+        return entry.to_dict()
+    tape = Tape.open(path, verify=False)
+    events = tape.events
+    names = enums.names("PHASE_")
+    codes, counts = np.unique(events["flags"] & enums.PHASE_MASK, return_counts=True)
+    return entry.to_dict() | {
+        "tick_size": tape.tick_size_nanos / 1e9,
+        "first_event": _utc(events["ts_event"][0]),
+        "last_event": _utc(events["ts_event"][-1]),
+        "phases": {names[int(code)]: int(count) for code, count in zip(codes, counts, strict=True)},
+        "phases_from": "status" if tape.metadata.get("status_changes") else "inferred",
+        "counters": {name: count for name, count in tape.metadata["counters"].items() if count},
+        "source_files": tape.metadata["sources"],
+        "key": tape.key,
+        "remarks": remarks(tape),
+    }
+
+
+def table(entries: Sequence[Entry]) -> Table:
+    """The catalogue for people."""
+    result = Table("symbol", "days (UTC)", "state", "tape")
+    for name in ("events", "records", "MB"):
+        result.add_column(name, justify="right")
+    for entry in entries:
+        days = f"{entry.days[0]}" if entry.days else "?"
+        days += f" to {entry.days[-1]} ({len(entry.days)})" if len(entry.days) > 1 else ""
+        numbers = (f"{entry.events:,}", f"{entry.records:,}", f"{entry.size / 1e6:,.1f}")
+        state = entry.state if entry.state == "ok" else f"[bold red]{entry.state}[/]"
+        result.add_row(escape(entry.symbol or "?"), days, state, escape(entry.path.name), *numbers)
+    return result
+
+
+def render(shown: dict[str, Any]) -> Table:
+    """The result of `details` for people."""
+    result = Table(show_header=False, title=escape(Path(shown["path"]).name))
+    for name, value in shown.items():
+        if value in ("", [], {}) or name in ("path", "sources"):
+            continue
+        if name == "source_files":
+            value = "\n".join(f"{source['name']}  sha256 {source['sha256'][:12]}..." for source in value)
+        elif isinstance(value, dict):
+            value = "\n".join(f"{key}: {count:,}" for key, count in value.items())
+        elif isinstance(value, list):
+            value = "\n".join(value)
+        elif isinstance(value, int):
+            value = f"{value:,}"
+        result.add_row(name, escape(str(value)))
+    return result
+
+
+def _utc(ts: int) -> str:
+    return f"{np.datetime64(int(ts), 'ns')}Z"
