@@ -200,6 +200,41 @@ def data_rm(
     print(f"removed {len(paths)}")
 
 
+@data_app.command("windows")
+def data_windows(
+    symbol: Annotated[str, typer.Argument(help="Instrument.")],
+    length: Annotated[float, typer.Option(help="Seconds of a window.")],
+    stride: Annotated[float | None, typer.Option(help="Seconds from start to start; the length if not given.")] = None,
+    hours: Annotated[str | None, typer.Option(help="Time of day, such as 08:30-15:00.")] = None,
+    zone: Annotated[str, typer.Option(help="Time zone of the hours, such as America/Chicago.")] = "UTC",
+    min_events: Annotated[int, typer.Option(help="Events before the start.")] = 0,
+    min_trades: Annotated[int, typer.Option(help="Trades before the start.")] = 0,
+    lookback: Annotated[float, typer.Option(help="Seconds before the start in which these are counted.")] = 60,
+    interruptions: Annotated[str, typer.Option(help="`refuse` or `keep` windows with a halt in them.")] = "refuse",
+    validation: Annotated[float, typer.Option(help="Share of the days, or their number.")] = 0,
+    test: Annotated[float, typer.Option(help="Share of the days, or their number.")] = 0,
+    embargo: Annotated[int, typer.Option(help="Days left out between splits.")] = 0,
+    tapes: Tapes = None,
+) -> None:
+    """Count the episode windows of a symbol's days, split by split, and say which were refused and why."""
+    from bt_gym.data.catalogue import Catalogue
+    from bt_gym.data.splits import split_days
+    from bt_gym.data.tape import Tape
+    from bt_gym.data.windows import WindowRule, find_windows
+
+    times = tuple(hours.split("-")) if hours else None
+    if times is not None and len(times) != 2:
+        raise ConfigError(f"--hours: {hours!r} isn't a time of day, such as 08:30-15:00")
+    rule = WindowRule(length, stride, times, zone, min_events, min_trades, lookback, interruptions)
+    catalogue = Catalogue(tapes)
+    shares = [int(share) if share == int(share) else share for share in (validation, test)]
+    split = split_days(catalogue.days(symbol), validation=shares[0], test=shares[1], embargo=embargo)
+    for name, digest in split.hashes().items():
+        if days := getattr(split, name):
+            events = [Tape.open(path).events for path in catalogue.find(symbol, days)]
+            print(f"{name}: {len(days)} days ({digest[:12]}): {find_windows(events, rule).report()}")
+
+
 @app.command()
 def validate(
     file: Annotated[Path, typer.Argument(help="DBN file of MBO records.")],

@@ -351,6 +351,11 @@ def test_catalogue__from_a_batch_download_to_a_backtest_of_one_day(tmp_path: Pat
     named = ("--set", f"backtest.data_source.days=[{days[0]}]", "--set", "backtest.data_source.symbols=[SYNH6, SYNM6]")
     assert bt_gym("backtest", "bare.yaml", *named, folder=tmp_path).returncode == 0
 
+    windows = bt_gym("data", "windows", "SYNM6", "--length", 2, "--test", 1, "--min-events", 5, folder=tmp_path)
+    assert windows.returncode == 0, windows.stderr
+    assert [line.split(" (")[0] for line in windows.stdout.splitlines()] == ["train: 2 days", "test: 1 days"]
+    assert "at least 5 events in the 60 s before); refused" in windows.stdout
+
     data = bytearray(paths[3].read_bytes())
     data[len(data) // 2] ^= 1
     paths[3].write_bytes(data)
@@ -407,6 +412,8 @@ def test_backtest__takes_a_folder_with_its_definitions(tmp_path: Path):
 def test_data__mistakes_are_one_line(tmp_path: Path):
     refused(bt_gym("data", "show", "ESH4", folder=tmp_path), "no tape of ESH4", "data ls")
     refused(bt_gym("data", "rm", folder=tmp_path), "nothing named")
+    refused(bt_gym("data", "windows", "ESH4", "--length", 60, folder=tmp_path), "0 days can't be split", "ingest")
+    refused(bt_gym("data", "windows", "ESH4", "--length", 60, "--hours", "8", folder=tmp_path), "--hours: '8'")
     assert "no tapes" in bt_gym("data", "ls", folder=tmp_path).stdout
     (tmp_path / "bare.yaml").write_text(BARE)
     refused(bt_gym("backtest", "bare.yaml", "--day", "yesterday", folder=tmp_path), "day is 'yesterday'")
