@@ -19,6 +19,7 @@ from bt_gym.errors import CorruptFileError, SymbolError
 
 NS_PER_DAY = 86_400_000_000_000
 EPOCH = dt.date(1970, 1, 1)
+FEW_IDS = 4
 LISTED_SYMBOLS = 10
 """Most symbols that an error message lists."""
 
@@ -93,13 +94,15 @@ class Splitter:
         """
         ids = records["instrument_id"]
         parts = []
-        if len(ids) and ids[0] == ids[-1] and (ids == ids[0]).all():
-            by_id = [records]
+        if len(self._spans) <= FEW_IDS:  # a comparison each is cheaper than to sort
+            masks = [ids == number for number in self._spans]
+            by_id = [records if mask.all() else records[mask] for mask in masks]
         else:
-            order = np.argsort(ids, kind="stable")
-            records = records[order]
-            by_id = np.split(records, np.flatnonzero(np.diff(records["instrument_id"])) + 1) if len(ids) else []
+            records = records[np.argsort(ids, kind="stable")]
+            by_id = np.split(records, np.flatnonzero(np.diff(records["instrument_id"])) + 1)
         for same in by_id:
+            if not len(same):
+                continue
             ts_recv = same["ts_recv"]
             first, last = int(ts_recv.min()), int(ts_recv.max())
             for start, end, number in self._spans.get(int(same["instrument_id"][0]), ()):

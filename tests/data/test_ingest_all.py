@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bt_gym import OrderRequest, Side, StrategyOutput
 from bt_gym.core import enums
 from bt_gym.data import dbn, tape
 from bt_gym.data.dbn import open_dbn
@@ -15,7 +16,7 @@ from bt_gym.data.tape import Tape, ingest_all
 from bt_gym.errors import CorruptFileError, EmptyDataError, InstrumentError, SymbolError
 from tests.data.batches import date_of, day_ids, merged, metadata, renumbered, session, write_batch, write_file
 from tests.data.compiled import Compiled, compile_array
-from tests.runs import OTHER, THIN
+from tests.runs import OTHER, THIN, Script, backtest, once
 
 TICK = THIN.tick_nanos
 DAYS = [session(day).records for day in range(3)]
@@ -183,6 +184,18 @@ def test_ingest_all__continuous_contract_rolls(tmp_path: Path, cut_in_one_file: 
     np.testing.assert_array_equal(rolled.events["bid"][roll + 1 :], two.events["bid"])
     np.testing.assert_array_equal(phases[roll + 1 :], two.events["flags"] & enums.PHASE_MASK)
     assert rolled.metadata["counters"]["unknown_cancels"] == 0
+
+
+def test_backtest__own_orders_end_with_the_contract(tmp_path: Path) -> None:
+    days = [date_of(start) for start in STARTS]
+    ids = {"ES.c.0": [(days[0], days[1], 11), (days[1], days[2], 22)]}
+    records = merged(renumbered(DAYS[0], 11), renumbered(DAYS[1], 22))
+    path = write_file(tmp_path / "both.dbn", records, ids, stype="continuous")
+    (rolled,) = ingest_all([open_dbn(path)], tick_size_nanos=TICK, folder=tmp_path / "tapes")
+    waits = Script(once(StrategyOutput([OrderRequest.limit(Side.BUY, 1, 100)])))
+    run = backtest(rolled, waits)
+    assert run.in_words() == ["1 new none", "1 expired book_cleared"]
+    assert run.reports()["ts_exchange"][1] == DAYS[0]["ts_event"][-1]
 
 
 def test_ingest_all__id_of_a_raw_symbol_changes_by_day_and_is_reused(tmp_path: Path) -> None:
