@@ -241,12 +241,21 @@ def validate(
     symbol: Symbol = None,
     tick_size: TickSize = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    twin: Annotated[
+        bool, typer.Option("--twin", help="Take real orders out, send them in again: do they fill as recorded?")
+    ] = False,
+    orders: Annotated[int, typer.Option(help="Of the twin test, filled ones and others.", min=1)] = 1000,
+    seed: Annotated[int, typer.Option(help="Which orders the twin test takes.", min=0)] = 0,
+    quiet: Quiet = False,
 ) -> None:
     """Tell what is in a file, and whether its book and queues are right."""
-    from bt_gym.data.validate import render
+    from bt_gym.data.validate import render, twin_test
     from bt_gym.data.validate import validate as check
 
     result = check(file, symbol=symbol, tick_size=tick_size)
+    if twin:
+        with _progress("twin test", quiet, unit="orders") as progress:
+            result |= twin_test(file, result, orders=orders, seed=seed, progress=progress)
     if as_json:
         print(json.dumps(result))
     else:
@@ -328,15 +337,15 @@ def _facts(**flags: str | None) -> InstrumentConfig | None:
 
 
 @contextmanager
-def _progress(title: str, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar in source records on the terminal; nothing where there is none."""
+def _progress(title: str, quiet: bool, unit: str = "records") -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar, in source records if not told otherwise, on the terminal; nothing where there is none."""
     console = Console(stderr=True)
     if quiet or not console.is_terminal:
         yield lambda done, total: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(f"{title} (records)", total=None)
+        task = bar.add_task(f"{title} ({unit})", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

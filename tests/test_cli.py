@@ -105,6 +105,17 @@ def test_validate__prints_one_json_object(session: Path, tmp_path: Path):
     assert bt_gym("validate", session, folder=tmp_path).returncode == 0
 
 
+def test_validate__twin_test_takes_as_many_orders_as_are_asked_for(session: Path, tmp_path: Path):
+    result = bt_gym("validate", session, "--twin", "--orders", 30, "--seed", 1, "--json", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    counts = found["twin_orders"]
+    assert list(counts) == ["segments", "exact", "auction", "iceberg", "self_match", "unexplained"]
+    assert counts["segments"] == sum(counts.values()) - counts["segments"] >= 30
+    assert counts["exact"] >= 25
+    assert (counts["unexplained"], found["twin_unexplained"]) == (0, [])
+
+
 def test_synth__is_the_same_for_the_same_seed(tmp_path: Path):
     for name in ("a.dbn", "b.dbn"):
         result = bt_gym("synth", "--minutes", 0.1, "--seed", 3, "-o", name, folder=tmp_path)

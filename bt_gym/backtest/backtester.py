@@ -156,6 +156,7 @@ class Backtester:
         opened = self._from_catalogue() if self.days else self._from_files()
         pairs = [(tape, self._facts(tape.symbol)) for tape in opened]
         for tape, instrument in pairs:
+            _refuse_levels(tape, self.config.backtest.execution.fill_model.type)
             if tape.tick_size_nanos != instrument.tick_size_nanos:
                 raise TapeError(
                     f"{tape.path}: compiled with tick size {tape.tick_size_nanos / 1e9:g}, the instrument has "
@@ -278,3 +279,19 @@ def _day(day: dt.date | str) -> dt.date:
 
 def _money(micros: int | None) -> str:
     return "?" if micros is None else f"{micros / 1e6:.2f}"
+
+
+NEEDS_ORDERS = ("fifo", "probabilistic", "pro_rata", "cme")
+"""Fill models that follow single orders: tapes of price levels have none."""
+
+
+def _refuse_levels(tape: tapes.Tape, fill_model: str) -> None:
+    """A fill model that follows single orders needs a tape that is made of them."""
+    if tape.book == "none":
+        raise TapeError(f"{tape.path}: holds trades alone: orders need a book, ingest mbo or mbp-10 data")
+    if tape.book == "l2" and fill_model in NEEDS_ORDERS:
+        raise TapeError(
+            f"{tape.path}: holds the best {tape.metadata['levels']} levels a side, no single orders (L2), but "
+            f"execution.fill_model {fill_model} needs these: ingest mbo data, or set a queue model of levels, such as "
+            "risk_averse"
+        )

@@ -45,14 +45,15 @@ def queues_proven(account: Account) -> dict[int, bool]:
 
     After a cold start or a gap of the data it may not be: its queue position is a guess there.
     """
-    proven: dict[int, bool] = {}
-    for report in account.reports:
-        order_id, place = int(report["order_id"]), (int(report["side"]), int(report["price"]))
-        if report["exec_type"] in _PLACED:
-            known = account.proof is None or account.proof.is_proven(account.events, int(report["event"]), *place)
-            proven[order_id] = proven.get(order_id, True) and known
-        elif report["reason"] in _NEVER_RESTED or (report["liquidity"] == LIQUIDITY_TAKER and not report["leaves"]):
-            proven.pop(order_id, None)
+    reports, proof = account.reports, account.proof
+    taker = (reports["liquidity"] == LIQUIDITY_TAKER) & (reports["leaves"] == 0)
+    never = reports["order_id"][taker | np.isin(reports["reason"], _NEVER_RESTED)]
+    rested = reports[np.isin(reports["exec_type"], _PLACED) & ~np.isin(reports["order_id"], never)]
+    proven = dict.fromkeys(rested["order_id"].tolist(), True)
+    if proof is not None and not proof.is_complete:
+        for report in rested:
+            place = int(report["event"]), int(report["side"]), int(report["price"])
+            proven[int(report["order_id"])] &= proof.is_proven(account.events, *place)
     return proven
 
 

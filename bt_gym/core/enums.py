@@ -14,7 +14,7 @@ SELL = ASK
 RECORD_ADD = 0  # an order takes its place at the back of the queue; `priority` = its previous place, or its own
 RECORD_DEL = 1  # displayed size leaves the queue without a fill
 RECORD_FILL = 2  # displayed size is executed
-RECORD_RESTORE = 3  # an order of a snapshot, in queue order
+RECORD_RESTORE = 3  # an order of a snapshot, in queue order; L2: a level enters the view, or leaves it (size < 0)
 RECORD_HIDDEN = 4  # executed size beyond what was displayed: volume ahead, no change of the level
 RECORD_TRADE = 5  # an aggressor trades `size` at this level; side = the resting side that is hit
 RECORD_TRADE_N = 6  # a trade without aggressor: auction, or implied with no side to infer

@@ -924,10 +924,13 @@ class Compiler:
                 "give the instrument's right tick size"
             )
 
+    def _compile(self, chunk: np.ndarray, position: int, final: bool) -> tuple[int, int]:
+        return compile_chunk(self.state[0], self.book[0], chunk, position, final, self.tick_size)
+
     def _run(self, chunk: np.ndarray, *, final: bool) -> Iterator[Piece]:
         position = 0
         while True:
-            why, position = compile_chunk(self.state[0], self.book[0], chunk, position, final, self.tick_size)
+            why, position = self._compile(chunk, position, final)
             if why == _AGGREGATED:
                 flags = chunk["flags"][position:]
                 number = int(np.argmax(flags & (dbn.FLAG_TOB | dbn.FLAG_MBP) != 0))

@@ -52,8 +52,54 @@ mbo_dtype = np.dtype(
 """56 bytes, packed: `MboMsg` of DBN 1 to 3. The vendor's timestamps are u64; as i64 they have the same bytes and
 numba's mixed arithmetic (u64 - i64 is a float there) stays exact."""
 
+_level_dtype = np.dtype(
+    [
+        ("bid_px", "<i8"),  # 1e-9 of the currency; UNDEF_PRICE without a level
+        ("ask_px", "<i8"),
+        ("bid_sz", "<u4"),  # lots
+        ("ask_sz", "<u4"),
+        ("bid_ct", "<u4"),  # orders
+        ("ask_ct", "<u4"),
+    ]
+)
+
+
+def mbp_dtype(levels: int) -> np.dtype:
+    """Rows of the schemas trades (no levels), mbp-1 and mbp-10: an action, and the best levels as they are after it.
+
+    The fields before `levels` mean what they mean in `mbo_dtype`; `depth` is the level that the row changes.
+    """
+    return np.dtype(
+        [
+            ("length", "u1"),
+            ("rtype", "u1"),
+            ("publisher_id", "<u2"),
+            ("instrument_id", "<u4"),
+            ("ts_event", "<i8"),
+            ("price", "<i8"),
+            ("size", "<u4"),
+            ("action", "u1"),
+            ("side", "u1"),
+            ("flags", "u1"),
+            ("depth", "u1"),
+            ("ts_recv", "<i8"),
+            ("ts_in_delta", "<i4"),
+            ("sequence", "<u4"),
+            ("levels", _level_dtype, (levels,)),
+        ]
+    )
+
+
 MBO_BYTES = mbo_dtype.itemsize
 RTYPE_MBO = 160
+LAYOUTS = {
+    "mbo": (mbo_dtype, RTYPE_MBO),
+    "mbp-10": (mbp_dtype(10), 10),
+    "mbp-1": (mbp_dtype(1), 1),
+    "trades": (mbp_dtype(0), 0),
+}
+"""dtype and rtype of the schemas that `DbnFile.chunks` reads; of a file that may hold several, its MBO records are."""
+
 UNDEF_PRICE = 2**63 - 1
 UNDEF_SIZE = 2**32 - 1
 UNDEF_TIME = 2**63 - 1  # and above: u64 in the files
@@ -104,6 +150,15 @@ class DbnFile:
     skipped: Counter[str] = field(default_factory=Counter, compare=False)
     """Records of other schemas by name, as met by the latest pass of `chunks`."""
 
+    @property
+    def _layout(self) -> tuple[np.dtype, int]:
+        """dtype and rtype of the records that are read."""
+        return LAYOUTS.get(self.schema or "mbo", LAYOUTS["mbo"])
+
+    @property
+    def _kind(self) -> str:
+        return self.schema.upper() if self.schema in LAYOUTS else "MBO"
+
     def select(self, symbol: str | None = None) -> Selection:
         """Choose the instrument to read by symbol or id; None when there is only one.
 
@@ -137,7 +192,9 @@ class DbnFile:
         may_be_empty: bool = False,
         digest: Digest | None = None,
     ) -> Iterator[np.ndarray]:
-        """MBO records in file order, as arrays of 1 to `max_records` of `mbo_dtype`; results don't depend on the cuts.
+        """The file's records in order, as arrays of 1 to `max_records`; results don't depend on the cuts.
+
+        They are of `mbo_dtype`, or of `mbp_dtype` in a file of schema mbp-10, mbp-1 or trades.
 
         A thread reads and inflates ahead of whoever takes them.
 
@@ -174,7 +231,9 @@ class DbnFile:
                     found += len(records)
                     yield records
         if not found and not may_be_empty:
-            wanted = f"MBO record of {selection.symbol} {_describe(selection)}" if selection else "MBO record"
+            wanted = f"{self._kind} record"
+            if selection:
+                wanted += f" of {selection.symbol} {_describe(selection)}"
             others = ", ".join(f"{count} {name}" for name, count in self.skipped.items())
             raise EmptyDataError(
                 f"{self.path}: holds no {wanted}{f', only {others}' if others else ''}: "
@@ -182,9 +241,10 @@ class DbnFile:
             )
 
     def _chunks(self, max_records: int, digest: Digest | None) -> Generator[np.ndarray, None, None]:
-        """All MBO records."""
+        """All records of the file's schema."""
         self.skipped.clear()
-        words = MBO_BYTES // 4 + 2 * self.ts_out
+        dtype, rtype = self._layout
+        words = dtype.itemsize // 4 + 2 * self.ts_out
         capacity = 4 * words * max(max_records, -(-MAX_RECORD_BYTES // MBO_BYTES))  # any record fits
         offset, number = self.header_bytes, 0  # of the first record in the buffer
         rest = np.empty(0, np.uint8)  # of the previous buffer: an incomplete record
@@ -196,14 +256,14 @@ class DbnFile:
                 buffer[: len(rest)] = rest
                 filled = len(rest) + stream.fill(buffer.data[len(rest) :])
                 kept, used, seen, bad = self._pack(buffer[:filled], words)
-                records = buffer[:kept].view(mbo_dtype)
+                records = buffer[:kept].view(dtype)
                 for first in range(0, len(records), max_records):
                     yield records[first : first + max_records]
                 offset, number, rest = offset + used, number + seen, buffer[used:filled].copy()
                 if bad:
                     raise CorruptFileError(
                         f"{self.path}: record {number} (byte {offset:,}) has length {rest[0]} and rtype {rest[1]}, "
-                        f"an MBO record has {words} and {RTYPE_MBO}: fetch the file again"
+                        f"an {self._kind} record has {words} and {rtype}: fetch the file again"
                     )
         if len(rest):
             raise TruncatedFileError(
@@ -212,42 +272,49 @@ class DbnFile:
             )
 
     def _pack(self, buffer: np.ndarray, words: int) -> tuple[int, int, int, bool]:
-        """Bring the MBO records of a buffer to its front, as `_pack_mbo` does; almost always they are all there is."""
-        if not self.ts_out and len(buffer) % MBO_BYTES == 0:
-            records = buffer.view(mbo_dtype)
-            if np.all((records["length"] == words) & (records["rtype"] == RTYPE_MBO)):
+        """Bring the wanted records of a buffer to its front, as `_pack` does; almost always they are all there is."""
+        dtype, wanted = self._layout
+        if not self.ts_out and len(buffer) % dtype.itemsize == 0:
+            records = buffer.view(dtype)
+            if np.all((records["length"] == words) & (records["rtype"] == wanted)):
                 return len(buffer), len(buffer), len(records), False
         skipped = np.zeros(256, np.int64)
-        result = _pack_mbo(buffer, words, KNOWN_RTYPES, skipped)
+        result = _pack(buffer, wanted, dtype.itemsize, words, KNOWN_RTYPES, skipped)
         for rtype in np.flatnonzero(skipped):
             self.skipped[databento_dbn.RType.from_int(int(rtype)).name.lower()] += int(skipped[rtype])
         return result
 
 
 @njit
-def _pack_mbo(buffer, words, known, skipped):
-    """Move the MBO records of a mixed buffer to its front and count the others in `skipped[rtype]`.
+def _pack(buffer, wanted, record_bytes, words, known, skipped):
+    """Move the records of rtype `wanted` to the front of a mixed buffer and count the others in `skipped[rtype]`.
 
     Returns:
-        (bytes of MBO records, bytes read, records read, whether the record after these is impossible).
+        (bytes of wanted records, bytes read, records read, whether the record after these is impossible).
     """
     kept, used, seen = 0, 0, 0
     while used + 1 < len(buffer):
         size, rtype = 4 * int(buffer[used]), int(buffer[used + 1])
-        if size < 16 or not known[rtype] or (rtype == RTYPE_MBO and size != 4 * words):
+        if size < 16 or not known[rtype] or (rtype == wanted and size != 4 * words):
             return kept, used, seen, True
         if used + size > len(buffer):
             break
-        if rtype == RTYPE_MBO:
-            for i in range(MBO_BYTES):
+        if rtype == wanted:
+            for i in range(record_bytes):
                 buffer[kept + i] = buffer[used + i]
-            buffer[kept] = MBO_BYTES // 4
-            kept += MBO_BYTES
+            buffer[kept] = record_bytes // 4
+            kept += record_bytes
         else:
             skipped[rtype] += 1
         used += size
         seen += 1
     return kept, used, seen, False
+
+
+def open_market(path: Path | str) -> DbnFile:
+    """As `open_dbn`, a file of any schema that becomes a tape (`LAYOUTS`), or of several."""
+    file = open_dbn(path, None)
+    return file if file.schema in (None, *LAYOUTS) else open_dbn(path)
 
 
 def open_dbn(path: Path | str, schema: str | None = "mbo") -> DbnFile:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bt_gym.data.dbn import DBN_MAGIC, DBZ_MAGIC, DbnFile, open_dbn
+from bt_gym.data.dbn import DBN_MAGIC, DBZ_MAGIC, LAYOUTS, DbnFile, open_dbn, open_market
 from bt_gym.data.files import ZSTD_MAGIC, ByteStream, sha256
 from bt_gym.errors import CorruptFileError, DataError, EmptyDataError, TruncatedFileError
 
@@ -22,7 +22,7 @@ MAX_MANIFEST_BYTES = 1 << 26
 class Sources:
     """What some files and folders hold."""
 
-    market: tuple[DbnFile, ...]  # MBO files by the time at which they start
+    market: tuple[DbnFile, ...]  # MBO files, and files of levels or trades that were named, by the time they start
     definitions: tuple[Path, ...]
     statuses: tuple[Path, ...]
     ignored: tuple[str, ...]  # DBN files of folders that are of no use, with their schema
@@ -46,7 +46,7 @@ def gather(paths: Iterable[Path | str]) -> Sources:
     for path in named:
         if not path.is_dir():
             file = open_dbn(path, None)
-            found[path] = file if file.schema in ("definition", "status") else open_dbn(path, "mbo")
+            found[path] = file if file.schema in ("definition", "status") else open_market(path)
             continue
         for inside in _dbn_files(path):
             file = open_dbn(inside, None)
@@ -55,7 +55,7 @@ def gather(paths: Iterable[Path | str]) -> Sources:
             else:
                 ignored.append(f"{inside} (schema {file.schema})")
     hashes = _check_manifests(named, found)
-    market = sorted((file for file in found.values() if file.schema in (None, "mbo")), key=lambda file: file.start)
+    market = sorted((file for file in found.values() if file.schema in (None, *LAYOUTS)), key=lambda file: file.start)
     if not market:
         held = [*ignored, *(f"{path} (schema {file.schema})" for path, file in found.items())]
         others = f", only {', '.join(held[:5])}" if held else ""

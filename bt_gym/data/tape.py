@@ -23,13 +23,14 @@ import pyarrow as pa
 from bt_gym.core import enums
 from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT
 from bt_gym.data.compiler import COMPILER_VERSION, Compiler
-from bt_gym.data.dbn import DbnFile, open_dbn
+from bt_gym.data.dbn import DbnFile, open_market
 from bt_gym.data.files import sha256
+from bt_gym.data.l2 import SCHEMAS
 from bt_gym.data.proof import Proof
 from bt_gym.data.status import NO_CHANGES, read_changes, within
 from bt_gym.data.symbology import NS_PER_DAY, Selection, Splitter
 from bt_gym.data.tape_writer import COLUMNS, TapeWriter, crc, one_line, write_tape
-from bt_gym.errors import EmptyDataError, InstrumentError, SymbolError, TapeError
+from bt_gym.errors import EmptyDataError, InstrumentError, SchemaError, SymbolError, TapeError
 
 FORMAT_VERSION = 2
 SUFFIX = ".tape.arrow"
@@ -46,7 +47,8 @@ class Tape:
         events: (E,) of `core.tape.event_dtype`.
         blocks: (B,) of `core.tape.block_dtype`.
         metadata: symbol, tick_size_nanos, sources (name, sha256), status_changes (number that status files gave),
-            counters, compiler and format version.
+            counters, proof, compiler and format version; `book` is l3 (single orders), l2 (the best `levels` a side) or
+            none (trades alone).
         path: of the file.
     """
 
@@ -68,6 +70,11 @@ class Tape:
     def key(self) -> str:
         """sha256 of everything the tape depends on."""
         return self.metadata["key"]
+
+    @property
+    def book(self) -> str:
+        """l3: made of single orders; l2: of the best levels; none: of trades alone."""
+        return self.metadata["book"]
 
     @property
     def proof(self) -> Proof:
@@ -192,7 +199,7 @@ def ingest(
         DataError: a file can't be used, or the files don't follow each other. Nothing is left behind.
         TapeError: the folder can't be written.
     """
-    sources = [open_dbn(file) for file in files]
+    sources = [open_market(file) for file in files]
     share = _Share.of([(source, source.select(symbol)) for source in sources])
     _Ingest(tick_size_nanos, statuses, folder, progress).run([share])
     return share.made()
@@ -266,13 +273,18 @@ class _Share:
         """Of files that hold one instrument at one venue.
 
         Raises:
-            SymbolError: they don't.
+            SchemaError, SymbolError: they don't.
             EmptyDataError: there is no file.
         """
         if not files:
             raise EmptyDataError("no files given: name at least one")
         first_file, first = files[0]
         for file, selection in files:
+            if file.schema != first_file.schema:
+                raise SchemaError(
+                    f"{file.path}: holds schema {file.schema}, {first_file.path} {first_file.schema}: "
+                    "ingest files of one schema at a time"
+                )
             here, there = (selection.symbol, file.dataset), (first.symbol, first_file.dataset)
             if here != there:
                 raise SymbolError(
@@ -285,6 +297,11 @@ class _Share:
     def selection(self) -> Selection:
         """Its ids and days in all files."""
         return Selection(self.symbol, tuple({span for _, selection in self.files for span in selection.intervals}))
+
+    @property
+    def levels(self) -> int | None:
+        """Levels a side that the files publish, 0 for trades alone; None for single orders."""
+        return SCHEMAS.get(self.files[0][0].schema or "mbo")
 
     def made(self) -> Path:
         """The tape's path.
@@ -391,7 +408,7 @@ class _Ingest:
     def _writer(self, share: _Share) -> TapeWriter:
         if share.no_tick_size:
             raise share.no_tick_size
-        return TapeWriter(share.symbol, share.tick_size, share.changes, self._folder)
+        return TapeWriter(share.symbol, share.tick_size, share.changes, self._folder, levels=share.levels)
 
     def _write(self, share: _Share, columns: dict[str, np.ndarray], compiler: Compiler) -> None:
         day = datetime.fromtimestamp(int(columns["events"]["ts_event"][0]) // 10**9, UTC).date()
@@ -403,6 +420,8 @@ class _Ingest:
             "symbol": share.symbol,
             "tick_size_nanos": share.tick_size,
             "dataset": share.files[0][0].dataset,
+            "book": "l3" if share.levels is None else "l2" if share.levels else "none",
+            "levels": share.levels,
             "sources": sources,
             "status_changes": len(share.changes),
             "counters": compiler.counters,

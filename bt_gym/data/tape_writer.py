@@ -19,6 +19,7 @@ from bt_gym.core.tape import block_dtype, event_dtype, record_dtype
 from bt_gym.data.compiler import Compiler, Piece, label_phases
 from bt_gym.data.dbn import DbnFile
 from bt_gym.data.files import replace_file
+from bt_gym.data.l2 import LevelCompiler
 from bt_gym.errors import CapacityError, DataError, EmptyDataError, SymbolError, TapeError
 
 COLUMNS = {"records": record_dtype, "events": event_dtype, "blocks": block_dtype}
@@ -32,11 +33,17 @@ class TapeWriter:
         tick_size: price grid in 1e-9.
         changes: of status, `status.change_dtype`.
         folder: that the tape is for; scratch files lie there.
+        levels: a side that the records publish, 0 for trades alone; None for single orders.
     """
 
-    def __init__(self, symbol: str, tick_size: int, changes: np.ndarray, folder: Path) -> None:
+    def __init__(
+        self, symbol: str, tick_size: int, changes: np.ndarray, folder: Path, *, levels: int | None = None
+    ) -> None:
         self.symbol = symbol
-        self.compiler = Compiler(tick_size, changes=changes)
+        if levels is None:
+            self.compiler = Compiler(tick_size, changes=changes)
+        else:
+            self.compiler = LevelCompiler(tick_size, levels, changes=changes)
         self._scratch = _Scratch(folder)
         self._path = Path()
         self._publisher = self._instrument_id = -1

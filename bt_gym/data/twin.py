@@ -8,9 +8,11 @@ and replay rule there is: the answer is the exchange's own.
 A *segment* is an order's life between two records that give it a place in a queue; each is one own order.
 """
 
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +25,14 @@ from bt_gym.core.resting import rest
 from bt_gym.core.tape import GONE_BIT, KIND_MASK, MAX_TICK, SIDE_BIT, TICK_SHIFT
 from bt_gym.data import dbn
 from bt_gym.data.compiler import Compiler, label_phases
+from bt_gym.data.proof import Proof
+
+FILLED_SHARE = 0.75
+"""Of a sample: orders that were filled while they rested, as far as there are so many. The others must not fill."""
 
 _MARKER_IDS = 1 << 62
+_EVENTS_AT_A_TIME = 1 << 14
+_NAMED = 20  # unexplained segments that a report lists
 _SIDES = {dbn.SIDE_BID: enums.BID, dbn.SIDE_ASK: enums.ASK}
 _OPPOSITE = {dbn.SIDE_BID: dbn.SIDE_ASK, dbn.SIDE_ASK: dbn.SIDE_BID}
 
@@ -59,6 +67,7 @@ class _Tape:
     records: np.ndarray
     events: np.ndarray
     blocks: np.ndarray
+    proof: Proof
 
     def event_of(self, row: int) -> int:
         """Number of the event that a source record belongs to."""
@@ -72,7 +81,8 @@ def _compile(records: np.ndarray, tick_size: int) -> _Tape:
         for pieces in (compiler.feed(records), compiler.finish())
         for piece in pieces
     ]
-    tape = _Tape(*(np.concatenate([part[i] for part in parts]) for i in range(3)))
+    records, events, blocks = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    tape = _Tape(records, events, blocks, compiler.proof)
     label_phases(tape.events, compiler.stretches)
     return tape
 
@@ -91,9 +101,43 @@ class Twin:
         """Ids of the orders that were filled while they rested, in the order in which they came."""
         return [order_id for order_id, found in self.segments.items() if any(segment.fills for segment in found)]
 
-    def test(self, orders: Iterable[int]) -> list[Verdict]:
-        """Verdicts on all segments of the orders (ids)."""
-        return [verdict for order_id in orders for verdict in self._test(order_id)]
+    def sample(self, number: int, seed: int = 0) -> list[int]:
+        """Ids of at most `number` orders at random, filled ones and others (`FILLED_SHARE`), as they came.
+
+        Only orders whose queues the data tell in full: not before a cold start is over, nor around a gap.
+        """
+        rng = np.random.default_rng(seed)
+        suspect = self.tape.events["flags"] & enums.PHASE_MASK == enums.PHASE_SUSPECT
+        doubtful = np.concatenate([[0], np.cumsum(suspect)])
+        known = [i for i, found in self.segments.items() if self._is_known(found, doubtful)]
+        filled = set(self.filled_orders)
+        others = [i for i in known if i not in filled]
+        wanted = max(math.ceil(FILLED_SHARE * number), number - len(others))
+        chosen = _choose(rng, [i for i in known if i in filled], wanted)
+        chosen |= _choose(rng, others, number - len(chosen))
+        return [i for i in known if i in chosen]
+
+    def _is_known(self, found: Sequence[Segment], doubtful: np.ndarray) -> bool:
+        """Whether the market was known all the time that an order lived, and the queue wherever it took a place.
+
+        `doubtful`: (E + 1,) suspect events before each event.
+        """
+        events = self.tape.events
+        first, last = self.tape.event_of(found[0].row), min(self._last_event(found) + 1, len(events))
+        if first == len(events) or doubtful[last] != doubtful[max(first - 1, 0)]:
+            return False
+        proof = self.tape.proof
+        if proof.is_complete:
+            return True
+        return all(proof.is_proven(events, self.tape.event_of(s.row), s.side, s.tick) for s in found)
+
+    def test(self, orders: Iterable[int], progress: Callable[[int], None] = lambda done: None) -> list[Verdict]:
+        """Verdicts on all segments of the orders (ids); `progress` is told how many orders are done."""
+        verdicts: list[Verdict] = []
+        for done, order_id in enumerate(orders, 1):
+            verdicts += self._test(order_id)
+            progress(done)
+        return verdicts
 
     def _test(self, order_id: int) -> list[Verdict]:
         found = self.segments[order_id]
@@ -143,6 +187,31 @@ def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return {"segments": kinds.total()} | {name: kinds[name] for name in names}
 
 
+def report(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """`twin_orders`, the counts of `count`, and the first unexplained segments, if any, as `twin_unexplained`."""
+    unexplained = [verdict for verdict in verdicts if verdict.kind == "unexplained"]
+    return {
+        "twin_orders": count(verdicts),
+        "twin_unexplained": [
+            {
+                "order_id": verdict.segment.order_id,
+                "source_record": verdict.segment.row,
+                "side": "ask" if verdict.segment.side == enums.ASK else "bid",
+                "tick": verdict.segment.tick,
+                "size": verdict.segment.size,
+                "recorded": {str(event): lots for event, lots in verdict.recorded.items()},
+                "simulated": {str(event): lots for event, lots in verdict.simulated.items()},
+            }
+            for verdict in unexplained[:_NAMED]
+        ],
+    }
+
+
+def _choose(rng: np.random.Generator, ids: Sequence[int], number: int) -> set[int]:
+    """At most `number` of the ids."""
+    return {ids[i] for i in rng.choice(len(ids), min(number, len(ids)), replace=False)} if ids else set()
+
+
 def find_segments(records: np.ndarray, sources: np.ndarray, tick_size: int) -> dict[int, list[Segment]]:
     """All segments by order id.
 
@@ -153,12 +222,13 @@ def find_segments(records: np.ndarray, sources: np.ndarray, tick_size: int) -> d
     """
     finder = _Finder(tick_size)
     names = ("order_id", "action", "side", "price", "size", "flags")
-    columns = [records[name].tolist() for name in names]
-    rows = list(zip(*columns, strict=True))
-    first = 0
-    for last in sources.tolist():
-        finder.event(first, rows[first:last])
-        first = last
+    for start in range(0, len(sources), _EVENTS_AT_A_TIME):  # as Python's own numbers they take ten times the memory
+        ends = sources[start : start + _EVENTS_AT_A_TIME].tolist()
+        first = begin = int(sources[start - 1]) if start else 0
+        rows = list(zip(*(records[name][begin : ends[-1]].tolist() for name in names), strict=True))
+        for last in ends:
+            finder.event(first, rows[first - begin : last - begin])
+            first = last
     return finder.found
 
 

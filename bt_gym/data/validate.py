@@ -3,6 +3,7 @@
 Needs no facts of the instrument: the price grid is inferred from the orders, and the result says so.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from math import gcd
@@ -21,6 +22,7 @@ from bt_gym.data.delays import Delays
 from bt_gym.data.files import sha256
 from bt_gym.data.phases import PhaseTable
 from bt_gym.data.symbology import Selection
+from bt_gym.data.twin import Twin, report
 from bt_gym.errors import TickError
 
 PRICE_UNIT = 1_000_000_000
@@ -121,10 +123,45 @@ def validate(
         "compiled": {name: compiler.counters[name] for name in COMPILED},
         "matching": _matching(counts["fifo"]),
     }
-    if not result["file"]["starts_complete"]:
-        result["cold_start"] = {"until": phases.first_continuous}
+    result["cold_start"] = None if result["file"]["starts_complete"] else {"until": phases.first_continuous}
     result["supports"] = {"queue": result["matching"] != "other", "latency": _has_latency(result["latency"])}
     return result | {"findings": _findings(result)}
+
+
+def twin_test(
+    path: Path | str,
+    result: dict[str, Any],
+    *,
+    orders: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Takes real orders out of their market, sends them in again and compares the fills: see `bt_gym.data.twin`.
+
+    All records are held in memory (56 bytes each), and each order costs a compilation of what happened up to its end.
+
+    Args:
+        path: of the file.
+        result: what `validate` says of it.
+        orders: how many are taken, at most: filled ones and others.
+        seed: which.
+        progress: is told how many are done, and of how many.
+
+    Returns:
+        `twin_orders`: counts of segments, exact, auction, iceberg, self_match and unexplained ones; and
+        `twin_unexplained`: the first unexplained ones.
+
+    Raises:
+        TickError: the price grid is unknown.
+    """
+    tick_size = result["price_grid"]["tick_size"]
+    if tick_size is None:
+        raise TickError(f"{path}: no order tells the price grid: there is nothing to test")
+    file = dbn.open_dbn(path)
+    records = np.concatenate(list(file.chunks(file.select(result["file"]["symbol"]))))
+    twin = Twin(records, _parse_tick(tick_size))
+    sample = twin.sample(orders, seed)
+    return report(twin.test(sample, lambda done: progress(done, len(sample))))
 
 
 def _parse_tick(tick_size: Decimal | float | str) -> int:
@@ -198,7 +235,7 @@ def _findings(result: dict[str, Any]) -> list[str]:
         found.append(f"no price-time matching: only {explained}; queue positions can't be exact")
     else:
         found.append(f"{fifo['iceberg']:,} of {fifo['trades']:,} trades filled hidden size: the matching can't be told")
-    if "cold_start" in result:
+    if result["cold_start"]:
         until = result["cold_start"]["until"]
         usable = f"its best levels are known from {_utc(until)}" if until is not None else "no part of it can be used"
         found.append(f"starts without a snapshot or clear: orders older than the file are missing, {usable}")
@@ -256,6 +293,7 @@ def render(result: dict[str, Any]) -> Group:
         "conservation": f"{conservation['equal']:,} of {conservation['events']:,} events",
         "book digest": result["book_digest"],
         "anomalies": _counts(result["anomalies"]),
+        **({"twin test": _twin(result["twin_orders"])} if "twin_orders" in result else {}),
         "compiled": _counts(result["compiled"]),
         "supports": ", ".join(name if ok else f"no {name}" for name, ok in result["supports"].items()),
     }
@@ -269,6 +307,11 @@ def render(result: dict[str, Any]) -> Group:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "none"
+
+
+def _twin(counts: dict[str, int]) -> str:
+    others = ", ".join(f"{counts[name]:,} {name}" for name in ("auction", "iceberg", "self_match", "unexplained"))
+    return f"{counts['exact']:,} of {counts['segments']:,} lives of orders exact; {others}"
 
 
 def _phase_table(result: dict[str, Any]) -> Table:

@@ -246,3 +246,17 @@ def test_cold_start__of_a_real_session(real_data, cut: int) -> None:  # type: ig
     ends = group_ends(records)
     later = ends[ends > cut + int(tape.events["source"][used])]
     assert assert_sound(records, cut, later[:: len(later) // 4].tolist()) > 60
+
+
+@pytest.mark.real_data
+def test_snapshot__of_the_next_day_is_the_carried_book(real_data) -> None:  # type: ignore[no-untyped-def]
+    """The evening's file is the snapshot that the day's file begins with, 8,725 orders in the same queues."""
+    compiler = Compiler(TICK)
+    for name in ("ESH4_2023-12-24_snapshot.mbo.dbn.zst", "ESH4_2023-12-25.mbo.dbn.zst"):
+        compiler.begin_file()
+        for chunk in dbn.open_dbn(real_data(name)).chunks():
+            list(compiler.feed(chunk))
+    list(compiler.finish())
+    counters = compiler.counters
+    assert (counters["snapshots"], counters["implicit_clears"], counters["snapshot_differences"]) == (2, 1, 0)
+    assert compiler.proof.is_complete

@@ -8,11 +8,12 @@ from bt_gym.core import enums
 from bt_gym.core.enums import BUY
 from bt_gym.data.dbn import open_dbn
 from bt_gym.data.synthetic import OwnOrder, Session, generate
-from bt_gym.data.twin import Twin, count
+from bt_gym.data.twin import Twin, count, report
 from tests.data.compiled import compile_array
-from tests.reference import streams
+from tests.reference import itch, streams
+from tests.reference.proof import drifting_session
 from tests.reference.scenario import Order, Scenario, engine
-from tests.reference.sessions import quote, requote, sessions
+from tests.reference.sessions import beside, quote, requote, sessions
 from tests.reference.streams import TICK, Scribe, to_array
 
 SECOND = 1_000_000_000
@@ -56,6 +57,12 @@ def test_synthetic_orders__fill_as_recorded(twin):
     assert counts["self_match"] <= 2
 
 
+def replace_beside(scribe: Scribe, number: int, ticks: int, size: int, side: str) -> None:
+    """An order gives way to a new one that doesn't cross the book."""
+    if order := scribe.pick(number):
+        itch.replace(scribe, number, beside(scribe, order[1], ticks), size, side)
+
+
 def fifo_trade(scribe: Scribe, number: int, ticks: int, size: int, side: str) -> None:
     """A trade that leaves no remainder of its aggressor behind."""
     streams.trade(scribe, number & 7, ticks, size, side)
@@ -68,6 +75,66 @@ def test_orders_of_random_sessions__fill_as_recorded(records):
     twin = Twin(to_array(records), TICK)
     verdicts = twin.test(list(twin.segments)[:10])
     assert count(verdicts)["unexplained"] == 0, verdicts
+
+
+@settings(max_examples=settings().max_examples // 10, suppress_health_check=list(HealthCheck))
+@given(sessions([quote, quote, streams.cancel, streams.execution, itch.sweep, replace_beside]))
+def test_orders_of_itch_sessions__fill_as_recorded(records):
+    """Executions of three F_LAST records, whose trades may have the id of the order that they hit; partial cancels."""
+    twin = Twin(to_array(records), TICK)
+    verdicts = twin.test(twin.sample(10, seed=1))
+    assert {verdict.kind for verdict in verdicts} <= {"exact"}, verdicts
+
+
+def test_sample__takes_filled_orders_and_others_that_are_known(twin):
+    filled = set(twin.filled_orders)
+    whole = twin.sample(10**6)
+    assert whole == list(twin.segments)
+    for number in (1, 10, len(filled) + 30):
+        sample = twin.sample(number, seed=3)
+        assert len(sample) == len(set(sample)) == number
+        assert sum(i in filled for i in sample) == min(len(filled), -(-3 * number // 4))
+    assert twin.sample(10, seed=3) == twin.sample(10, seed=3) != twin.sample(10, seed=4)
+
+
+def test_sample__of_a_cold_start_leaves_out_what_the_file_does_not_tell():
+    """Queues before the file is used, and those at levels never proven."""
+    records = drifting_session(2, 500)[200:]
+    twin = Twin(to_array(records), TICK)
+    sample = twin.sample(10**6)
+    used = int(np.argmax(twin.tape.events["flags"] & enums.PHASE_MASK == enums.PHASE_CONTINUOUS))
+    assert used > 0
+    assert all(twin.tape.event_of(s.row) > used for i in sample for s in twin.segments[i])
+    assert 50 < len(sample) < len(twin.segments)
+    counts = count(twin.test(sample))
+    assert counts["exact"] == counts["segments"]
+
+
+def test_report__names_what_is_unexplained():
+    market = Scenario()
+    first, second, _ = market.snapshot(("B", 100, 5), ("B", 100, 4), ("A", 102, 5))
+    market.event(market.record("N"))
+    market.trade("A", 100, {second: 2})
+    market.event(market.record("N"))
+    result = report(Twin(market.array(), TICK).test([first]))
+    assert result["twin_orders"] == {
+        "segments": 1,
+        "exact": 0,
+        "auction": 0,
+        "iceberg": 0,
+        "self_match": 0,
+        "unexplained": 1,
+    }
+    (told,) = result["twin_unexplained"]
+    assert told | {"source_record": 1} == {
+        "order_id": first,
+        "source_record": 1,
+        "side": "bid",
+        "tick": 100,
+        "size": 5,
+        "recorded": {},
+        "simulated": {"2": 2},
+    }
 
 
 def test_segments__end_where_an_order_gets_a_new_place():

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bt_gym.data import dbn
 from bt_gym.data.files import sha256
-from bt_gym.data.validate import render, validate
+from bt_gym.data.validate import render, twin_test, validate
 from bt_gym.errors import DataError, EmptyDataError, SymbolError, TickError, TruncatedFileError
 from tests.data.compiled import compile_array
 from tests.reference import book as reference
@@ -280,6 +280,22 @@ def test_implied__volume_beyond_the_book_is_told(tmp_path: Path) -> None:
     assert "15 of 25 lots met orders that the file doesn't hold" in result["findings"]
 
 
+def test_twin_test__is_told_in_the_table(tmp_path: Path) -> None:
+    path = write(tmp_path / "cold.dbn", cold_session())
+    result = validate(path)
+    seen: list[tuple[int, int]] = []
+    result |= twin_test(path, result, orders=8, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 8) for done in range(1, 9)]
+    counts = result["twin_orders"]
+    assert counts["exact"] == counts["segments"] == 8
+    console = Console(width=160, file=io.StringIO())
+    with console.capture() as shown:
+        console.print(render(result))
+    assert "8 of 8 lives of orders exact; 0 auction, 0 iceberg, 0 self_match, 0 unexplained" in shown.get()
+    with pytest.raises(TickError, match="no order tells the price grid"):
+        twin_test(path, result | {"price_grid": {"tick_size": None}})
+
+
 def test_validate__refuses_what_is_no_whole_mbo_file(tmp_path: Path) -> None:
     path = write(tmp_path / "session.mbo.dbn.zst", session())
     cut = tmp_path / "cut.mbo.dbn.zst"
@@ -311,7 +327,7 @@ def test_validate__reports_a_real_session(real_data) -> None:
         "auction": 1,
         "continuous": 46_096,
     }
-    assert "cold_start" not in result
+    assert result["cold_start"] is None
     for kind, count in {"add": 20_491, "cancel": 17_999, "modify": 12_233, "trade": 2_973, "fill": 6_371}.items():
         assert result["latency"][kind]["receive"]["count"] == count
     assert result["latency"]["trade"]["publish"]["p50"] == pytest.approx(15_700, rel=0.01)

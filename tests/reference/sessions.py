@@ -23,7 +23,7 @@ from tests.reference.streams import TICK, Event, Scribe
 HALF_US = 500
 
 
-def _beside(scribe: Scribe, side: str, ticks: int) -> int:
+def beside(scribe: Scribe, side: str, ticks: int) -> int:
     """The price, or the nearest one that doesn't meet the other side."""
     best = scribe.book.depth(OPPOSITE[side], 1)
     if not best:
@@ -34,13 +34,13 @@ def _beside(scribe: Scribe, side: str, ticks: int) -> int:
 
 def quote(scribe: Scribe, number: int, ticks: int, size: int, side: str) -> None:
     """An order joins the book without crossing it, inside the spread if there is one."""
-    streams.add(scribe, number, _beside(scribe, side, ticks), size, side)
+    streams.add(scribe, number, beside(scribe, side, ticks), size, side)
 
 
 def requote(scribe: Scribe, number: int, ticks: int, size: int, side: str) -> None:
     """An order moves, without crossing the book."""
     if order := scribe.pick(number):
-        streams.reprice(scribe, number, _beside(scribe, order[1], ticks), size, side)
+        streams.reprice(scribe, number, beside(scribe, order[1], ticks), size, side)
 
 
 def hidden_trade(scribe: Scribe, number: int, ticks: int, size: int, side: str) -> None:
