@@ -4,6 +4,7 @@
 digits that a number was written with, and never take text or a boolean for a number.
 """
 
+import datetime as dt
 import hashlib
 import json
 import re
@@ -60,6 +61,13 @@ def _parquet(value: Path) -> Path:
     return value
 
 
+def _day(value: str) -> str:
+    try:
+        return dt.date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise ValueError(f"must be a day such as 2026-01-05, got '{value}'") from None
+
+
 def _unique(values: tuple) -> tuple:
     for index, value in enumerate(values):
         if value in values[:index]:
@@ -87,6 +95,7 @@ Fact = Annotated[Exact, Field(gt=0, le=10**9, decimal_places=9)]
 File = Annotated[Path, BeforeValidator(_file)]
 ParquetFile = Annotated[File, AfterValidator(_parquet)]
 Word = Annotated[str, StringConstraints(min_length=1)]
+Day = Annotated[Word, AfterValidator(_day)]
 Several = Annotated[tuple[T, ...], Field(strict=False), AfterValidator(_unique)]  # a list without repetition
 Free = Annotated[dict[str, Any], AfterValidator(_free)]
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bt_gym.config import BacktestConfig, InstrumentConfig, StrategyConfig, with_overrides
 from bt_gym.errors import BtGymError, ConfigError
 
+data_app = typer.Typer(help="The catalogue of tapes.", no_args_is_help=True)
 app = typer.Typer(
     name="bt-gym",
     help="Replays real exchange order flow, exact to the queue position: ingest, validate, backtest.",
@@ -23,13 +24,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Files = Annotated[list[Path], typer.Argument(help="DBN files (.dbn, .dbn.zst) in the order of time.")]
 Symbol = Annotated[str | None, typer.Option(help="Instrument; needed when a file holds several.")]
 Definition = Annotated[Path | None, typer.Option(help="DBN file of definition records: tick size and multiplier.")]
 TickSize = Annotated[str | None, typer.Option(help="Smallest price step, such as 0.25.")]
 Multiplier = Annotated[str | None, typer.Option(help="Currency per 1.0 of price and lot, such as 50.")]
 Fee = Annotated[str | None, typer.Option(help="Currency per lot and side, whether maker or taker.")]
+Tapes = Annotated[Path | None, typer.Option(help="Folder of tapes; the user's cache folder if not given.")]
+Names = Annotated[list[str], typer.Argument(help="Symbols or tape files.")]
+Day = Annotated[list[str] | None, typer.Option(help="Only tapes that hold this UTC day; repeatable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:
@@ -77,31 +84,155 @@ def demo(
 
 @app.command()
 def ingest(
-    files: Files,
-    symbol: Symbol = None,
+    paths: Annotated[list[Path], typer.Argument(help="DBN files and folders of them, such as a batch download.")],
+    symbol: Annotated[list[str] | None, typer.Option(help="Instrument; repeatable. All if not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for tapes; the user's cache folder if not given.")] = None,
     definition: Definition = None,
+    status: Annotated[list[Path] | None, typer.Option(help="DBN file of status records: phases; repeatable.")] = None,
     tick_size: TickSize = None,
     config: Annotated[Path | None, typer.Option(help="YAML file whose `instruments` section has the facts.")] = None,
+    join: Annotated[
+        bool | None, typer.Option("--join/--by-day", help="One tape over all days, or one a day (default for folders).")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Compile MBO files of one instrument into a tape, once; prints its path."""
+    """Compile market-by-order files into tapes, once; prints their paths."""
+    from bt_gym.data.catalogue import remarks
     from bt_gym.data.instruments import resolve_tick_size
-    from bt_gym.data.tape import ingest as compile_tape
+    from bt_gym.data.sources import gather
+    from bt_gym.data.tape import Tape, ingest_all
 
     instruments = BacktestConfig.from_file(config) if config else None
     flags = _facts(tick_size=tick_size)
+    sources = gather(paths)
+    definitions = [definition] if definition else sources.definitions
+    for ignored in sources.ignored:
+        print(f"bt-gym: left out: {ignored}", file=sys.stderr)
 
     def grid(name: str) -> int:
         return resolve_tick_size(
-            name, definition=definition, config=instruments.instrument(name) if instruments else None, flags=flags
+            name, definition=definitions, config=instruments.instrument(name) if instruments else None, flags=flags
         )
 
     with _progress("ingest", quiet) as progress:
-        path = compile_tape(
-            files, symbol=symbol, tick_size_nanos=grid, folder=out, progress=lambda read: progress(read, None)
+        tapes = ingest_all(
+            sources.market,
+            symbols=symbol or (),
+            tick_size_nanos=grid,
+            statuses=[*sources.statuses, *(status or ())],
+            by_day=sources.in_folder if join is None else not join,
+            folder=out,
+            progress=lambda read: progress(read, None),
+            hashes=sources.hashes,
         )
-    print(path)
+    for path in tapes:
+        print(path)
+        for remark in remarks(Tape.open(path, verify=False)):
+            print(f"bt-gym: warning: {path.name}: {remark}", file=sys.stderr)
+
+
+@data_app.command("ls")
+def data_ls(
+    symbol: Annotated[str | None, typer.Argument(help="Only tapes of this symbol.")] = None,
+    tapes: Tapes = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Don't compare the checksums of the columns.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List all tapes: what they hold, whether they are whole, and how to repair those that aren't."""
+    from bt_gym.data.catalogue import Catalogue, table
+
+    catalogue = Catalogue(tapes)
+    entries = [entry for entry in catalogue.entries(verify=not quick) if symbol in (None, entry.symbol)]
+    if as_json:
+        print(json.dumps([entry.to_dict() for entry in entries]))
+        return
+    if not entries:
+        print(f"{catalogue.folder}: no tapes{f' of {symbol}' if symbol else ''}: make some with `bt-gym ingest`")
+        return
+    Console().print(table(entries))
+    for entry in entries:
+        if entry.repair:
+            print(f"{entry.state}: {entry.repair}")
+
+
+@data_app.command("show")
+def data_show(
+    names: Names,
+    day: Day = None,
+    tapes: Tapes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of some tapes: sources, phases, counters, and what to be wary of."""
+    from bt_gym.data.catalogue import Catalogue, details, render
+
+    found = [details(path) for path in Catalogue(tapes).matching(names, day)]
+    if as_json:
+        print(json.dumps(found))
+        return
+    for shown in found:
+        Console().print(render(shown))
+
+
+@data_app.command("rm")
+def data_rm(
+    names: Annotated[list[str] | None, typer.Argument(help="Symbols or tape files.")] = None,
+    day: Day = None,
+    unusable: Annotated[bool, typer.Option("--unusable", help="All stale and damaged tapes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    tapes: Tapes = None,
+) -> None:
+    """Remove tapes; the files that they were made of are not touched."""
+    from bt_gym.data.catalogue import Catalogue
+
+    catalogue = Catalogue(tapes)
+    if not names and not unusable:
+        raise ConfigError("data rm: nothing named: give symbols or tape files, or --unusable")
+    paths = catalogue.matching(names, day) if names else []
+    if unusable:
+        paths += [entry.path for entry in catalogue.entries(verify=True) if entry.state != "ok"]
+    paths = list(dict.fromkeys(paths))
+    for path in paths:
+        print(path)
+    if paths and not yes:
+        typer.confirm(f"Remove {len(paths)} tape{'s' if len(paths) > 1 else ''}?", abort=True)
+    for path in paths:
+        path.unlink()
+    print(f"removed {len(paths)}")
+
+
+@data_app.command("windows")
+def data_windows(
+    symbol: Annotated[str, typer.Argument(help="Instrument.")],
+    length: Annotated[float, typer.Option(help="Seconds of a window.")],
+    stride: Annotated[float | None, typer.Option(help="Seconds from start to start; the length if not given.")] = None,
+    hours: Annotated[str | None, typer.Option(help="Time of day, such as 08:30-15:00.")] = None,
+    zone: Annotated[str, typer.Option(help="Time zone of the hours, such as America/Chicago.")] = "UTC",
+    min_events: Annotated[int, typer.Option(help="Events before the start.")] = 0,
+    min_trades: Annotated[int, typer.Option(help="Trades before the start.")] = 0,
+    lookback: Annotated[float, typer.Option(help="Seconds before the start in which these are counted.")] = 60,
+    interruptions: Annotated[str, typer.Option(help="`refuse` or `keep` windows with a halt in them.")] = "refuse",
+    validation: Annotated[float, typer.Option(help="Share of the days, or their number.")] = 0,
+    test: Annotated[float, typer.Option(help="Share of the days, or their number.")] = 0,
+    embargo: Annotated[int, typer.Option(help="Days left out between splits.")] = 0,
+    tapes: Tapes = None,
+) -> None:
+    """Count the episode windows of a symbol's days, split by split, and say which were refused and why."""
+    from bt_gym.data.catalogue import Catalogue
+    from bt_gym.data.splits import split_days
+    from bt_gym.data.tape import Tape
+    from bt_gym.data.windows import WindowRule, find_windows
+
+    times = tuple(hours.split("-")) if hours else None
+    if times is not None and len(times) != 2:
+        raise ConfigError(f"--hours: {hours!r} isn't a time of day, such as 08:30-15:00")
+    rule = WindowRule(length, stride, times, zone, min_events, min_trades, lookback, interruptions)
+    catalogue = Catalogue(tapes)
+    shares = [int(share) if share == int(share) else share for share in (validation, test)]
+    split = split_days(catalogue.days(symbol), validation=shares[0], test=shares[1], embargo=embargo)
+    for name, digest in split.hashes().items():
+        if days := getattr(split, name):
+            events = [Tape.open(path).events for path in catalogue.find(symbol, days)]
+            print(f"{name}: {len(days)} days ({digest[:12]}): {find_windows(events, rule).report()}")
 
 
 @app.command()
@@ -164,7 +295,8 @@ def facts(
 @app.command()
 def backtest(
     config: Annotated[Path, typer.Argument(help="YAML file: data, execution, limits, outputs, strategy.")],
-    data: Annotated[list[Path] | None, typer.Option(help="DBN or tape file to use instead; repeatable.")] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="DBN or tape file, or folder, to use; repeatable.")] = None,
+    day: Annotated[list[str] | None, typer.Option(help="UTC day of the catalogue to use instead; repeatable.")] = None,
     symbol: Symbol = None,
     strategy: Annotated[Path | None, typer.Option(help="YAML file with the strategy, if not in CONFIG.")] = None,
     definition: Definition = None,
@@ -172,13 +304,13 @@ def backtest(
     multiplier: Multiplier = None,
     fee_per_contract: Fee = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting, as a.b=value; repeatable.")] = None,
-    tapes: Annotated[Path | None, typer.Option(help="Folder for tapes; the user's cache folder if not given.")] = None,
+    tapes: Tapes = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a strategy over recorded sessions; prints the report and names the files written."""
     loaded = _load(config, strategy, overrides)
     flags = _facts(tick_size=tick_size, multiplier=multiplier, fee_per_contract=fee_per_contract)
-    _run(loaded, tapes, quiet, files=data or (), symbol=symbol, definition=definition, instrument=flags)
+    _run(loaded, tapes, quiet, files=data or (), days=day or (), symbol=symbol, definition=definition, instrument=flags)
 
 
 @app.command(name="compare-fills")

@@ -15,6 +15,7 @@ import zstandard
 
 from bt_gym.cli import main
 from bt_gym.data import dbn
+from tests.data.batches import write_batch
 from tests.runs import synthetic
 
 ROOT = Path(__file__).parent.parent
@@ -334,3 +335,124 @@ def test_definition__gives_tick_size_and_value(real_data, tmp_path: Path):
     assert trades[0]["price"] == trades[0]["price_ticks"] * 0.25
     other = real_data("ES_futures.definition.dbn.zst")
     refused(bt_gym(*run, other, folder=tmp_path), "tick_size and multiplier unknown", other.name)
+
+
+# --- the catalogue
+
+
+BARE = """
+backtest: {}
+strategy: {type: sma_crossover, parameters: {fast_period: 2, slow_period: 5}}
+instruments: {"SYN*": {tick_size: 0.25, multiplier: 50, fee_per_contract: 2}}
+"""
+
+
+def test_catalogue__from_a_batch_download_to_a_backtest_of_one_day(tmp_path: Path):
+    """Three days of two instruments, with manifest, definitions and status: one command, then as a user goes on."""
+    write_batch(tmp_path / "GLBX-20260105-TEST")
+    ingested = bt_gym("ingest", "GLBX-20260105-TEST", folder=tmp_path)
+    assert ingested.returncode == 0, ingested.stderr
+    paths = [Path(line) for line in ingested.stdout.splitlines()]
+    days = ["2026-01-05", "2026-01-06", "2026-01-07"]
+    assert [path.name[:16] for path in paths] == [f"{name}_{day}" for day in days for name in ("SYNH6", "SYNM6")]
+    assert "warning" not in ingested.stderr
+
+    listed = json.loads(bt_gym("data", "ls", "--json", folder=tmp_path).stdout)
+    assert [(entry["symbol"], entry["days"], entry["state"]) for entry in listed] == [
+        (name, [day], "ok") for name in ("SYNH6", "SYNM6") for day in days
+    ]
+    assert "SYNM6" in bt_gym("data", "ls", folder=tmp_path).stdout
+    (shown,) = json.loads(bt_gym("data", "show", "SYNM6", "--day", days[1], "--json", folder=tmp_path).stdout)
+    assert shown["phases_from"] == "status"
+    assert shown["phases"]["halt"] >= 1
+    assert "phases_from" in bt_gym("data", "show", paths[0].name, folder=tmp_path).stdout
+
+    (tmp_path / "bare.yaml").write_text(BARE)
+    run = ("backtest", "bare.yaml", "--day", days[1], "--symbol", "SYNM6")
+    result = bt_gym(*run, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    trades = pq.read_table(tmp_path / "results" / "trades.parquet")
+    assert trades.num_rows > 0
+    assert {str(ts)[:10] for ts in trades["ts_event"].to_numpy().astype("datetime64[ns]")} == {days[1]}
+    named = ("--set", f"backtest.data_source.days=[{days[0]}]", "--set", "backtest.data_source.symbols=[SYNH6, SYNM6]")
+    assert bt_gym("backtest", "bare.yaml", *named, folder=tmp_path).returncode == 0
+
+    windows = bt_gym("data", "windows", "SYNM6", "--length", 2, "--test", 1, "--min-events", 5, folder=tmp_path)
+    assert windows.returncode == 0, windows.stderr
+    assert [line.split(" (")[0] for line in windows.stdout.splitlines()] == ["train: 2 days", "test: 1 days"]
+    assert "at least 5 events in the 60 s before); refused" in windows.stdout
+
+    data = bytearray(paths[3].read_bytes())
+    data[len(data) // 2] ^= 1
+    paths[3].write_bytes(data)
+    refused(bt_gym(*run, folder=tmp_path), paths[3].name, "checksum", "delete it and ingest again")
+    listed = bt_gym("data", "ls", folder=tmp_path).stdout
+    assert f"damaged: {tmp_path / 'tapes' / paths[3].name}: its bytes contradict their checksum" in listed
+    removed = bt_gym("data", "rm", "--unusable", "--yes", folder=tmp_path)
+    assert removed.stdout.splitlines() == [str(tmp_path / "tapes" / paths[3].name), "removed 1"]
+    refused(bt_gym(*run, folder=tmp_path), f"no tape of SYNM6 on {days[1]}", "ingest")
+    assert bt_gym("ingest", "GLBX-20260105-TEST", folder=tmp_path).stdout == ingested.stdout
+    assert bt_gym(*run, folder=tmp_path).returncode == 0
+
+
+def test_catalogue__corrupt_download_compiles_nothing(tmp_path: Path):
+    batch = write_batch(tmp_path / "batch", days=2)
+    path = sorted(batch.glob("*.mbo.dbn.zst"))[1]
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    refused(bt_gym("ingest", "batch", folder=tmp_path), path.name, "manifest.json says", "fetch the file again")
+    assert not (tmp_path / "tapes").exists()
+
+
+def test_ingest__join_and_symbol_choose(tmp_path: Path):
+    write_batch(tmp_path / "batch", days=2)
+    joined = bt_gym("ingest", "batch", "--join", "--symbol", "SYNM6", folder=tmp_path)
+    assert [Path(line).name[:16] for line in joined.stdout.splitlines()] == ["SYNM6_2026-01-05"]
+    (tmp_path / "bare.yaml").write_text(BARE)
+    run = ("backtest", "bare.yaml", "--symbol", "SYNM6", "--day", "2026-01-06")
+    refused(bt_gym(*run, folder=tmp_path), "also holds 2026-01-05", "--by-day")
+    assert bt_gym(*run, "--day", "2026-01-05", folder=tmp_path).returncode == 0
+    bt_gym("ingest", "batch", folder=tmp_path)
+    refused(bt_gym(*run, "--day", "2026-01-05", folder=tmp_path), "in 2 tapes", "--join")
+    refused(bt_gym("ingest", "batch", "--symbol", "SYNZ9", folder=tmp_path), "no symbol 'SYNZ9'")
+
+
+def test_ingest__file_that_starts_in_mid_session_warns(tmp_path: Path):
+    records = synthetic().records
+    dbn.write_mbo(tmp_path / "late.dbn", records[len(records) // 2 :], symbol="SYNH6", instrument_id=4001)
+    result = bt_gym("ingest", "late.dbn", "--tick-size", "0.25", folder=tmp_path)
+    assert result.returncode == 0
+    assert len(result.stdout.splitlines()) == 1
+    assert "starts in mid-session" in result.stderr
+
+
+def test_backtest__takes_a_folder_with_its_definitions(tmp_path: Path):
+    write_batch(tmp_path / "batch", days=2)
+    (tmp_path / "bare.yaml").write_text(BARE.replace("tick_size: 0.25, multiplier: 50, ", ""))
+    result = bt_gym("backtest", "bare.yaml", "--data", "batch", "--symbol", "SYNH6", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    refused(bt_gym("backtest", "bare.yaml", "--data", "batch", folder=tmp_path), "holds 2 symbols, choose one of")
+
+
+def test_data__mistakes_are_one_line(tmp_path: Path):
+    refused(bt_gym("data", "show", "ESH4", folder=tmp_path), "no tape of ESH4", "data ls")
+    refused(bt_gym("data", "rm", folder=tmp_path), "nothing named")
+    refused(bt_gym("data", "windows", "ESH4", "--length", 60, folder=tmp_path), "0 days can't be split", "ingest")
+    refused(bt_gym("data", "windows", "ESH4", "--length", 60, "--hours", "8", folder=tmp_path), "--hours: '8'")
+    assert "no tapes" in bt_gym("data", "ls", folder=tmp_path).stdout
+    (tmp_path / "bare.yaml").write_text(BARE)
+    refused(bt_gym("backtest", "bare.yaml", "--day", "yesterday", folder=tmp_path), "day is 'yesterday'")
+    refused(bt_gym("backtest", "bare.yaml", "--day", "2026-01-05", folder=tmp_path), "symbols", "name the symbols")
+    for value, words in (("[2026-13-01]", "must be a day"), ("[2026-01-05]", "days need symbols")):
+        refused(bt_gym("backtest", "bare.yaml", "--set", f"backtest.data_source.days={value}", folder=tmp_path), words)
+
+
+def test_data_rm__asks_first(session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = Path(bt_gym("ingest", session, "--tick-size", "0.25", folder=tmp_path).stdout.strip())
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert bt_gym("data", "rm", "SYNH6", folder=tmp_path).returncode == 1
+    assert path.exists()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert "removed 1" in bt_gym("data", "rm", "SYNH6", folder=tmp_path).stdout
+    assert not path.exists()

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from bt_gym import BacktestConfig, Backtester
+from bt_gym.data.sources import gather
 from bt_gym.data.synthetic import generate
+from bt_gym.data.tape import ingest_all
+from tests.data.batches import write_batch
 
 ROOT = Path(__file__).parent.parent
 
@@ -67,3 +70,19 @@ def test_outputs__a_fill_leads_to_its_messages(checkout: Path, capsys: pytest.Ca
     assert len(event)
     assert (event["ts_event"] <= fill["ts_event"]).all()
     assert capsys.readouterr().out.strip() == str(event)
+
+
+def test_data__splits_and_windows_of_the_catalogue(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BT_GYM_TAPES", str(tmp_path / "tapes"))
+    sources = gather([write_batch(tmp_path / "batch")])
+    options = {"statuses": sources.statuses, "by_day": True, "folder": tmp_path / "tapes"}
+    ingest_all(sources.market, tick_size_nanos=250_000_000, **options)
+    names: dict[str, Any] = {}
+    exec(python_blocks("docs/data.md")[0], names)
+    printed = capsys.readouterr().out.strip()
+    assert printed == names["windows"].report()
+    assert len(names["split"].train) == 1
+    assert len(names["windows"].rows) > 0
+    assert "2 s every 2 s, 08:30-15:00 America/Chicago, at least 5 events in the 10 s before); refused" in printed

@@ -5,6 +5,7 @@
 It opens what the configuration names and puts the parts together; the loop itself is `bt_gym.backtest.runner`.
 """
 
+import datetime as dt
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from bt_gym.backtest.runner import Runner, open_desks
 from bt_gym.backtest.trading_account import TradingAccount
 from bt_gym.config import BacktestConfig, InstrumentConfig, MlEnhancedMomentumConfig, check_runnable
 from bt_gym.data import tape as tapes
-from bt_gym.data.instruments import Instrument
+from bt_gym.data.catalogue import Catalogue, days_of
+from bt_gym.data.instruments import Definition, Instrument
+from bt_gym.data.sources import gather
 from bt_gym.errors import ConfigError, TapeError
 from bt_gym.execution_models import check_tape, describe, execution_models
 from bt_gym.strategy.base import Strategy
@@ -33,6 +36,7 @@ class Backtester:
     Args:
         config: what to run.
         files: market data (DBN or tape files) instead of the configuration's.
+        days: UTC days from the catalogue of tapes, instead of files; needs symbols.
         symbol: instrument instead of the configuration's.
         definition: file of definition records for instrument facts.
         instrument: facts that win over the definition and the configuration.
@@ -46,16 +50,20 @@ class Backtester:
         config: BacktestConfig,
         *,
         files: Sequence[Path | str] = (),
+        days: Sequence[dt.date | str] = (),
         symbol: str | None = None,
-        definition: Path | str | None = None,
+        definition: Definition = None,
         instrument: InstrumentConfig | None = None,
         tape_folder: Path | str | None = None,
         speed: ReplaySpeed | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.config = config
-        self.files = [Path(file) for file in files or config.backtest.data_source.files]
-        self.symbols: tuple[str | None, ...] = (symbol,) if symbol else config.backtest.data_source.symbols or (None,)
+        source = config.backtest.data_source
+        given = files or days
+        self.files = [Path(file) for file in (files if given else source.files)]
+        self.days = [_day(day) for day in (days if given else source.days)]
+        self.symbols: tuple[str | None, ...] = (symbol,) if symbol else source.symbols or (None,)
         self.definition = definition
         self.instrument = instrument
         self.tape_folder = tape_folder
@@ -86,8 +94,6 @@ class Backtester:
         strategies = self._strategies or self._configured_strategy()
         lanes = self._open()
         execution = self.config.backtest.execution
-        for tape, _ in lanes:
-            check_tape(execution.fill_model, tape)
         latency = execution.latency_model
         feed = latency.extra_feed_latency_ns
         replay = MarketReplayEngine(lanes, speed=self.speed, extra_delay=feed)
@@ -141,40 +147,78 @@ class Backtester:
 
     def _open(self) -> list[tuple[tapes.Tape, Instrument]]:
         """The tape of each symbol with its facts; compiles what isn't compiled yet."""
-        if not self.files:
-            raise ConfigError("backtest.data_source.files: empty: name data files there or with --data")
-        compiled = [file for file in self.files if file.name.endswith(tapes.SUFFIX)]
-        if compiled and len(compiled) < len(self.files):
-            raise ConfigError(f"data: {compiled[0]} is a tape and others are not: give tapes or DBN files, not both")
-        opened = []
-        if compiled:
-            opened = [tapes.Tape.open(path) for path in compiled]
-            wanted = set(self.symbols) - {None}
-            if missing := wanted - {tape.symbol for tape in opened}:
-                raise ConfigError(
-                    f"symbol {min(map(str, missing))}: in none of the tapes {', '.join(map(str, compiled))}"
-                )
-            opened = [tape for tape in opened if not wanted or tape.symbol in wanted]
-            for index, tape in enumerate(opened):
-                if tape.symbol in [earlier.symbol for earlier in opened[:index]]:
-                    raise ConfigError(f"data: {tape.path} is a second tape of {tape.symbol}: ingest its files together")
-        else:
-            for symbol in self.symbols:
-                path = tapes.ingest(
-                    self.files,
-                    symbol=symbol,
-                    tick_size_nanos=lambda name: self._facts(name).tick_size_nanos,
-                    folder=self.tape_folder,
-                )
-                opened.append(tapes.Tape.open(path))
+        if self.files and self.days:
+            raise ConfigError("data: files and days are two sources: give one of them")
+        if not self.files and not self.days:
+            raise ConfigError(
+                "backtest.data_source.files: empty: name data files there or with --data, or days of the catalogue"
+            )
+        opened = self._from_catalogue() if self.days else self._from_files()
         pairs = [(tape, self._facts(tape.symbol)) for tape in opened]
         for tape, instrument in pairs:
+            check_tape(self.config.backtest.execution.fill_model, tape)
             if tape.tick_size_nanos != instrument.tick_size_nanos:
                 raise TapeError(
                     f"{tape.path}: compiled with tick size {tape.tick_size_nanos / 1e9:g}, the instrument has "
                     f"{instrument.tick_size_nanos / 1e9:g}: ingest the source files again"
                 )
         return pairs
+
+    def _from_catalogue(self) -> list[tapes.Tape]:
+        """The tape of each symbol that holds the days, and no others."""
+        opened = []
+        for symbol in self.symbols:
+            if symbol is None:
+                raise ConfigError("backtest.data_source.symbols: empty: name the symbols to trade, days need them")
+            paths = Catalogue(self.tape_folder).find(symbol, self.days)
+            if len(paths) > 1:
+                raise ConfigError(
+                    f"data: the days of {symbol} are in {len(paths)} tapes ({paths[0].name}, ...): run one day at a "
+                    "time, or make one tape of them with `bt-gym ingest --join`"
+                )
+            tape = tapes.Tape.open(paths[0])
+            if extra := sorted(set(days_of(tape)) - set(self.days)):
+                raise ConfigError(
+                    f"{tape.path}: also holds {extra[0]}, a backtest replays whole tapes: name all its days, or make a "
+                    "tape for each with `bt-gym ingest --by-day`"
+                )
+            opened.append(tape)
+        return opened
+
+    def _from_files(self) -> list[tapes.Tape]:
+        compiled = [file for file in self.files if file.name.endswith(tapes.SUFFIX)]
+        if compiled and len(compiled) < len(self.files):
+            raise ConfigError(f"data: {compiled[0]} is a tape and others are not: give tapes or DBN files, not both")
+        if not compiled:
+            return self._ingested()
+        opened = [tapes.Tape.open(path) for path in compiled]
+        wanted = set(self.symbols) - {None}
+        if missing := wanted - {tape.symbol for tape in opened}:
+            raise ConfigError(f"symbol {min(map(str, missing))}: in none of the tapes {', '.join(map(str, compiled))}")
+        opened = [tape for tape in opened if not wanted or tape.symbol in wanted]
+        for index, tape in enumerate(opened):
+            if tape.symbol in [earlier.symbol for earlier in opened[:index]]:
+                raise ConfigError(f"data: {tape.path} is a second tape of {tape.symbol}: ingest its files together")
+        return opened
+
+    def _ingested(self) -> list[tapes.Tape]:
+        """One tape of each symbol over all files, with the definitions and status files found in folders."""
+        sources = gather(self.files)
+        self.definition = self.definition or sources.definitions or None
+        names = [symbol for symbol in self.symbols if symbol is not None]
+        if not names and len(listed := {name for file in sources.market for name in file.listed}) > 1:
+            sources.market[0].select(None)
+            raise ConfigError(f"data: the files hold {', '.join(sorted(listed)[:10])}: choose a symbol")
+        paths = tapes.ingest_all(
+            sources.market,
+            symbols=names,
+            tick_size_nanos=lambda name: self._facts(name).tick_size_nanos,
+            statuses=sources.statuses,
+            folder=self.tape_folder,
+            hashes=sources.hashes,
+        )
+        opened = [tapes.Tape.open(path) for path in paths]
+        return sorted(opened, key=lambda tape: names.index(tape.symbol) if tape.symbol in names else len(names))
 
     def _info(self, opened: list[tapes.Tape], instruments: list[Instrument]) -> RunInfo:
         fill_model, latency_model, impact_model = describe(self.config.backtest.execution)
@@ -195,6 +239,13 @@ class Backtester:
             config_hash=self.config.config_hash(),
             notes=tuple(notes),
         )
+
+
+def _day(day: dt.date | str) -> dt.date:
+    try:
+        return day if isinstance(day, dt.date) else dt.date.fromisoformat(day)
+    except ValueError:
+        raise ConfigError(f"day is {day!r}, but must be one such as 2026-01-05") from None
 
 
 def _money(micros: int | None) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from bt_gym import _yaml
-from bt_gym._section import Count, File, Money, Number, Section, Several, Whole, Word, to_micros, validate
+from bt_gym._section import Count, File, Number, Section, Several, Whole, Word, validate
 from bt_gym.config.execution import ExecutionConfig
 from bt_gym.config.instruments import InstrumentConfig
 from bt_gym.config.risk import RiskLimitsConfig
@@ -25,18 +25,6 @@ class EnvDataConfig(Section):
     """Seconds of an episode."""
     sampling: Literal["random", "ordered"] = "random"
     """`random`: starts anywhere in continuous trading; `ordered`: one window after the other."""
-
-
-class EnvRiskConfig(RiskLimitsConfig):
-    """Limits: those of orders reject them, those of losses end the episode."""
-
-    max_drawdown: Annotated[Money, Field(gt=0)] | None = None
-    """Currency lost since the best equity of the episode, at which it ends."""
-
-    @property
-    def max_drawdown_micros(self) -> int | None:
-        """`max_drawdown` in 1e-6 of the currency."""
-        return None if self.max_drawdown is None else to_micros(self.max_drawdown)
 
 
 class DecisionConfig(Section):
@@ -130,7 +118,7 @@ class EnvConfig(Section):
     """Sessions and episodes."""
     execution: ExecutionConfig = ExecutionConfig()
     """Latency, fills and impact, as in a backtest."""
-    risk: EnvRiskConfig = EnvRiskConfig()
+    risk: RiskLimitsConfig = RiskLimitsConfig()
     """Limits on orders, positions and losses."""
     decision: DecisionConfig = DecisionConfig()
     """The decision clock."""
@@ -162,7 +150,7 @@ class EnvConfig(Section):
 class MarketMakingConfig(EnvConfig):
     """`bt_gym/MarketMaking-v0`: quote both sides, at most 10 lots long or short."""
 
-    risk: EnvRiskConfig = EnvRiskConfig(max_position=10)
+    risk: RiskLimitsConfig = RiskLimitsConfig(max_position=10)
     """Limits on orders, positions and losses."""
 
 
@@ -171,7 +159,7 @@ class TradingConfig(EnvConfig):
 
     data: EnvDataConfig = EnvDataConfig(window_s=600.0)
     """Sessions and episodes."""
-    risk: EnvRiskConfig = EnvRiskConfig(max_position=1)
+    risk: RiskLimitsConfig = RiskLimitsConfig(max_position=1)
     """Limits on orders, positions and losses."""
     decision: DecisionConfig = DecisionConfig(interval_ms=1000.0)
     """The decision clock."""

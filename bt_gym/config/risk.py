@@ -33,6 +33,11 @@ class RiskLimitsConfig(Section):
         return None if self.max_loss is None else to_micros(self.max_loss)
 
     @property
+    def max_drawdown_micros(self) -> int | None:
+        """`max_drawdown` in 1e-6 of the currency."""
+        return None if self.max_drawdown is None else to_micros(self.max_drawdown)
+
+    @property
     def values(self) -> dict[str, int]:
         """For `core.orders.new_models`: the limits that are given."""
         given = {
@@ -40,7 +45,7 @@ class RiskLimitsConfig(Section):
             "max_order_size": self.max_order_size,
             "max_orders_per_second": self.max_orders_per_second,
             "max_loss": self.max_loss_micros,
-            "max_drawdown": None if self.max_drawdown is None else to_micros(self.max_drawdown),
+            "max_drawdown": self.max_drawdown_micros,
             "capital": None if self.capital is None else to_micros(self.capital),
             "initial_margin": None if self.initial_margin is None else to_micros(self.initial_margin),
             "price_collar": self.price_collar_ticks,

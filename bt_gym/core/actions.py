@@ -171,6 +171,28 @@ def hold(account, event, target: int, intents) -> int:
 
 
 @njit
+def plan(quotes, account, event, scheme, action, intents) -> int:
+    """What an action (D,) wants done. Returns how many intents it wrote, -1 when it is none of the scheme's.
+
+    Args:
+        event: the last one received.
+    """
+    first = np.int64(action[0])
+    if scheme["kind"] == SCHEME_TARGET:
+        if not 0 <= first < scheme["target_count"]:
+            return -1
+        return hold(account, event, np.int64(scheme["targets"][first]), intents)
+    codes = FIRST_OFFSET + scheme["offset_count"]
+    ask = np.int64(action[1])
+    size = np.int64(action[2]) if scheme["size_count"] > 1 else np.int64(0)
+    if not (0 <= first < codes and 0 <= ask < codes and 0 <= size < scheme["size_count"]):
+        return -1
+    if first == LEAVE and ask == LEAVE:
+        return 0
+    return quote(quotes, account, event, scheme, first, ask, size, intents)
+
+
+@njit
 def send(account, intent, ts: int) -> int:
     """Sends an intent at `ts` (ns); returns the reason why not, or `REASON_NONE`."""
     kind = intent["kind"]

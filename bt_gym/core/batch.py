@@ -20,15 +20,11 @@ import numpy as np
 from bt_gym._jit import array_at, njit
 from bt_gym.core import enums
 from bt_gym.core.actions import (
-    FIRST_OFFSET,
     INTENT_LIMIT,
-    LEAVE,
     MAX_INTENTS,
-    SCHEME_TARGET,
-    hold,
     intent_dtype,
     mask,
-    quote,
+    plan,
     quotes_dtype,
     scheme_dtype,
     send,
@@ -430,25 +426,12 @@ def _next_decision(env, events, settings) -> int:
 @njit
 def _act(env, events, settings, action, decided_at: int) -> None:
     """Turns an action into requests and sends them."""
-    scheme = settings["scheme"]
     episode, account = env["episode"], env["account"]
     event = events[env["market"]["event"] - 1]
-    if scheme["kind"] == SCHEME_TARGET:
-        code = np.int64(action[0])
-        if not 0 <= code < scheme["target_count"]:
-            episode["invalid_actions"] += 1
-            return
-        count = hold(account, event, np.int64(scheme["targets"][code]), env["intents"])
-    else:
-        codes = FIRST_OFFSET + scheme["offset_count"]
-        bid, ask = np.int64(action[0]), np.int64(action[1])
-        size = np.int64(action[2]) if scheme["size_count"] > 1 else np.int64(0)
-        if not (0 <= bid < codes and 0 <= ask < codes and 0 <= size < scheme["size_count"]):
-            episode["invalid_actions"] += 1
-            return
-        if bid == LEAVE and ask == LEAVE:
-            return
-        count = quote(env["quotes"], account, event, scheme, bid, ask, size, env["intents"])
+    count = plan(env["quotes"], account, event, settings["scheme"], action, env["intents"])
+    if count < 0:
+        episode["invalid_actions"] += 1
+        return
     for number in range(count):
         intent = env["intents"][number]
         reason = send(account, intent, decided_at)

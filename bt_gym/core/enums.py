@@ -36,6 +36,7 @@ EVENT_BOOK = 1 << 5  # some level changed
 EVENT_PHASE = 1 << 6  # the phase changed
 EVENT_INFERRED_SIDE = 1 << 7  # the resting side of a side-N trade was inferred from the quotes
 EVENT_DELAY_SATURATED = 1 << 8  # receive delay beyond 4.29 s, stored as 2**32 - 1
+EVENT_NO_CANCEL = 1 << 9  # in force: the exchange takes new orders, but neither cancels nor modifications
 EVENT_OWN = 1 << 16  # own acknowledgements, fills and rejects (never on a tape: a subscription only)
 
 NO_TICK = -(1 << 31)  # best price of an empty side

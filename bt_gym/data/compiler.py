@@ -27,6 +27,8 @@ from bt_gym.core.tape import (
 from bt_gym.data import book as l3
 from bt_gym.data import dbn
 from bt_gym.data.proof import UNBOUNDED, Proof
+from bt_gym.data.status import NO_CHANGES, UNKNOWN
+from bt_gym.data.symbology import NS_PER_DAY
 from bt_gym.errors import CapacityError, CorruptFileError, SchemaError, TickError
 
 COMPILER_VERSION = 3
@@ -97,6 +99,10 @@ _FIELDS = [
     ("lowest_ask", "<i8"),  # bid levels at or above this tick are proven
     ("highest_bid", "<i8"),  # ask levels at or below this tick are proven
     ("compare", "<i8"),  # a snapshot has just replaced a book that held orders
+    ("given", "<i8"),  # phase that the venue's status gives, UNKNOWN: to be inferred
+    ("no_cancel", "<i8"),  # 1 while the status forbids cancels
+    ("next_change", "<i8"),  # ns: no event from here on before the next change of status; NEVER
+    ("change_recv", "<i8"),  # ns, receive time of the last change: events received before it are held
     ("event_flags", "<i8"),  # of the event under way
     ("first_off_tick", "<i8"),  # source number + 1
     ("off_tick_price", "<i8"),
@@ -145,6 +151,9 @@ _GROW = 3  # the book is full
 _AGGREGATED = 4  # a record is no order (F_TOB or F_MBP)
 _CARRIED = 5  # a snapshot begins over a book that holds orders: keep that book
 _RESTORED = 6  # that snapshot is complete: compare
+_STATUS = 7  # a change of status comes first
+
+NEVER = 2**63 - 1
 
 
 @njit
@@ -336,6 +345,8 @@ def _learn(state, book) -> None:
     if phase == enums.PHASE_AUCTION or (bid != enums.NO_TICK and ask != enums.NO_TICK and bid >= ask):
         if state["suspect"] and (state["lowest_ask"] != UNBOUNDED or state["highest_bid"] != -UNBOUNDED):
             _prove(state, UNBOUNDED, -UNBOUNDED)
+        return
+    if state["given"] != UNKNOWN and state["given"] != enums.PHASE_CONTINUOUS:
         return
     lowest_ask, highest_bid = state["lowest_ask"], state["highest_bid"]
     if ask != enums.NO_TICK:
@@ -618,7 +629,8 @@ def _publish(state, book, ts_event: int, snapshot: bool) -> None:
     ts_recv = state["group_recv"]
     if snapshot:
         ts_event = ts_recv  # the orders' own times lie before the session
-    if ts_event < state["ts_event"] or ts_recv < state["ts_recv"]:
+    held = ts_recv < state["ts_recv"] and state["ts_recv"] != state["change_recv"]
+    if ts_event < state["ts_event"] or held:
         state["count"]["clock_steps_back"] += 1
     ts_event = max(ts_event, state["ts_event"])
     ts_recv = max(ts_recv, max(state["ts_recv"], ts_event))
@@ -646,7 +658,10 @@ def _publish(state, book, ts_event: int, snapshot: bool) -> None:
         _learn(state, book)
     number = state["events"]
     auction = flags & enums.PHASE_MASK == enums.PHASE_AUCTION
-    if snapshot or flags & enums.EVENT_TRADE:
+    if state["given"] != UNKNOWN:
+        state["stretch"] = number + 1
+        state["stretch_crossed"] = 0
+    elif snapshot or flags & enums.EVENT_TRADE:
         # No exchange leaves a crossed book alone while it matches, and an auction ends a time without matching:
         # either way nothing could trade since the last trade or snapshot.
         if auction or state["stretch_crossed"]:
@@ -656,14 +671,16 @@ def _publish(state, book, ts_event: int, snapshot: bool) -> None:
             state["out_stretches"] += 1
         state["stretch"] = number if crossed else number + 1
         state["stretch_crossed"] = 0
-    if crossed:
+    if crossed and state["given"] == UNKNOWN:
         state["stretch_crossed"] = 1
     if snapshot:
         flags |= enums.PHASE_SNAPSHOT
     elif state["suspect"]:
         flags = (flags & ~enums.PHASE_MASK) | enums.PHASE_SUSPECT
     elif not auction:
-        flags |= enums.PHASE_CONTINUOUS
+        flags |= enums.PHASE_CONTINUOUS if state["given"] == UNKNOWN else state["given"]
+    if state["no_cancel"]:
+        flags |= enums.EVENT_NO_CANCEL
 
     event = state["event_buffer"][state["out_events"]]
     event["ts_event"] = ts_event
@@ -676,6 +693,43 @@ def _publish(state, book, ts_event: int, snapshot: bool) -> None:
     state["out_events"] += 1
     state["events"] += 1
     _checkpoint(state, book)
+
+
+@njit
+def _change_status(state, book, change) -> None:
+    """The venue's status (`status.change_dtype`) as an event without records, or as what the first event finds."""
+    if state["stretch_crossed"]:  # what could be inferred ends here
+        stretch = state["stretch_buffer"][state["out_stretches"]]
+        stretch[0] = state["stretch"]
+        stretch[1] = state["events"]
+        state["out_stretches"] += 1
+        state["stretch_crossed"] = 0
+    state["given"] = change["phase"]
+    state["no_cancel"] = change["no_cancel"]
+    if state["events"] == 0:
+        return
+    state["event_flags"] = 0
+    state["group_recv"] = max(change["ts_recv"], state["ts_recv"])
+    crossed = state["count"]["crossed_events"]
+    _publish(state, book, max(change["ts_event"], state["ts_event"]), False)
+    state["count"]["crossed_events"] = crossed  # counts events of the market
+    state["change_recv"] = state["ts_recv"]
+
+
+@njit
+def _end_listing(state, book) -> None:
+    """Another instrument goes on under the symbol: an event that clears the book, which is unknown from here on."""
+    if state["in_snapshot"]:
+        state["in_snapshot"] = 0
+        _publish(state, book, 0, True)
+    l3.clear(book)
+    state["compare"] = 0
+    state["suspect"] = _COLD
+    _prove(state, UNBOUNDED, -UNBOUNDED)
+    state["event_flags"] = 0
+    state["group_recv"] = state["ts_recv"]
+    _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
+    _publish(state, book, state["ts_event"], False)
 
 
 @njit
@@ -732,6 +786,8 @@ def compile_chunk(state, book, chunk, first: int, final: bool, tick_size: int) -
         if message["flags"] & dbn.FLAG_SNAPSHOT and state["in_snapshot"] != _ENDED:
             if message["flags"] & (dbn.FLAG_TOB | dbn.FLAG_MBP):
                 return _AGGREGATED, position
+            if not state["in_snapshot"] and message["ts_recv"] >= state["next_change"]:
+                return _STATUS, position
             if not state["in_snapshot"] and book["orders_live"] > 0 and not state["compare"]:
                 state["compare"] = 1
                 return _CARRIED, position
@@ -747,6 +803,8 @@ def compile_chunk(state, book, chunk, first: int, final: bool, tick_size: int) -
         end = group_end(chunk, position, final)
         if end < 0:
             return _MORE, position
+        if message["ts_event"] >= state["next_change"]:
+            return _STATUS, position
         # an A, C or M emits at most two records, an F two; each may bring one new order
         if state["out_records"] + 2 * (end - position) + 2 > state["record_buffer"].shape[0]:
             return _BUFFERS, position
@@ -789,6 +847,8 @@ class Compiler:
 
     Args:
         tick_size: in 1e-9 of the currency.
+        changes: (S,) of `status.change_dtype` in the order of ts_event: phases as the venue gives them. Each comes
+            before the first event that isn't earlier: own orders are not filled at the very time of a halt.
 
     Raises:
         CorruptFileError: an event doesn't end.
@@ -798,7 +858,7 @@ class Compiler:
         CapacityError: the tape would exceed 2**31 records.
     """
 
-    def __init__(self, tick_size: int, buffer_bits: int = 16) -> None:
+    def __init__(self, tick_size: int, buffer_bits: int = 16, changes: np.ndarray = NO_CHANGES) -> None:
         if tick_size <= 0:
             raise TickError(f"tick size {tick_size}: must be above 0, in 1e-9 of the currency (0.25 is 250000000)")
         self.tick_size = tick_size
@@ -807,6 +867,10 @@ class Compiler:
         self.state["bid"] = self.state["ask"] = enums.NO_TICK
         self.state["suspect"] = _COLD
         self.state["lowest_ask"], self.state["highest_bid"] = UNBOUNDED, -UNBOUNDED
+        self.state["given"] = UNKNOWN
+        self.state["change_recv"] = -1
+        self._changes = changes
+        self._await_change(0)
         self.book = l3.empty()
         self.stretches: list[tuple[int, int]] = []
         self.proof = Proof()
@@ -817,6 +881,17 @@ class Compiler:
         """The next chunk is the first of a file: a snapshot there is a new one, even right after another."""
         if self.state["in_snapshot"][0]:
             self.state["in_snapshot"] = _ENDED
+
+    def begin_instrument(self) -> Piece:
+        """What follows is another instrument under the same symbol: a continuous contract has rolled.
+
+        The book ends here, and own orders with it. An event without its F_LAST is counted, not published.
+        """
+        self.state["source"] += len(self._rest)
+        self.state["count"]["unpublished_records"] += len(self._rest)
+        self._rest = self._rest[:0]
+        _end_listing(self.state[0], self.book[0])
+        return self._flush()
 
     def feed(self, chunk: np.ndarray) -> Iterator[Piece]:
         """Compiles a chunk (n,) of `dbn.mbo_dtype`; an incomplete last group waits for the next one."""
@@ -834,6 +909,11 @@ class Compiler:
         rest = self._rest
         yield from self._run(rest, final=True)
         state = self.state[0]
+        tonight = (state["ts_recv"] // NS_PER_DAY + 1) * NS_PER_DAY  # later days have files of their own
+        while state["next_change"] < tonight:
+            _change_status(state, self.book[0], self._changes[self._next])
+            self._await_change(self._next + 1)
+            yield self._flush()
         state["count"]["unpublished_records"] += len(self._rest)
         if state["stretch_crossed"]:
             self.stretches.append((int(state["stretch"]), int(state["events"])))
@@ -859,6 +939,12 @@ class Compiler:
                     "the file doesn't hold single orders; queue positions need market-by-order data"
                 )
             piece = self._flush()
+            if why == _STATUS:
+                if len(piece.records) or len(piece.events):
+                    yield piece
+                _change_status(self.state[0], self.book[0], self._changes[self._next])
+                self._await_change(self._next + 1)
+                continue
             if why == _GROW:
                 self.book = l3.grown(self.book)
             elif why == _CARRIED:
@@ -872,6 +958,10 @@ class Compiler:
             if why in (_DONE, _MORE):
                 self._rest = chunk[position:].copy()
                 return
+
+    def _await_change(self, number: int) -> None:
+        self._next = number
+        self.state["next_change"] = self._changes["ts_event"][number] if number < len(self._changes) else NEVER
 
     def _flush(self) -> Piece:
         state = self.state[0]

@@ -15,8 +15,10 @@ from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import databento_dbn
 import numpy as np
@@ -100,6 +102,7 @@ LAYOUTS = {
 
 UNDEF_PRICE = 2**63 - 1
 UNDEF_SIZE = 2**32 - 1
+UNDEF_TIME = 2**63 - 1  # and above: u64 in the files
 
 ACTION_ADD = ord("A")  # takes its place at the back of the queue
 ACTION_CANCEL = ord("C")  # `size` leaves the order
@@ -121,11 +124,14 @@ FLAG_BAD_TS_RECV = 8
 FLAG_MAYBE_BAD_BOOK = 4  # unrecoverable gap: suspect until the next clear
 
 VERSIONS = range(1, 4)
+DBN_MAGIC = b"DBN"
 DBZ_MAGIC = b"DBZ"  # at byte 8: the skippable zstd frame that the legacy format starts with
 MAX_METADATA_BYTES = 1 << 30
 MAX_RECORD_BYTES = 255 * 4  # the length of any record is one byte, in words
+DECODE_BYTES = 1 << 20
 FRAME_RECORDS = 1 << 20  # of one zstd frame that is written
 KNOWN_RTYPES = np.isin(np.arange(256), [int(rtype) for rtype in databento_dbn.RType.variants()])
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -137,6 +143,7 @@ class DbnFile:
     dataset: str
     schema: str | None  # None: may hold several (live recordings)
     start: int  # ns UTC, of the request
+    end: int | None  # ns UTC, the first one after the request; None: open
     symbols: dict[str, tuple[Interval, ...]]  # days and ids of each symbol; empty when the metadata maps none
     ts_out: bool  # 8 more bytes after each record: the time the gateway sent it
     header_bytes: int  # up to the first record, uncompressed
@@ -160,14 +167,30 @@ class DbnFile:
         Raises:
             SymbolError: it isn't in the file, or there are several to choose from.
         """
-        symbols = self.symbols
-        if not symbols:
-            ids = {int(number) for records in self.chunks() for number in np.unique(records["instrument_id"])}
-            symbols = symbology.unmapped(sorted(ids))
-        return symbology.select(self.path, symbols, symbol)
+        return symbology.select(self.path, self.listed, symbol)
+
+    def has(self, symbol: str) -> bool:
+        """Whether `select` finds the symbol or id."""
+        try:
+            return bool(self.select(symbol))
+        except SymbolError:
+            return False
+
+    @cached_property
+    def listed(self) -> dict[str, tuple[Interval, ...]]:
+        """The instruments that can be selected, whether or not there are records of them."""
+        if self.symbols:
+            return self.symbols
+        ids = {int(number) for records in self.chunks() for number in np.unique(records["instrument_id"])}
+        return symbology.unmapped(sorted(ids))
 
     def chunks(
-        self, selection: Selection | None = None, *, max_records: int = 1 << 15, digest: Digest | None = None
+        self,
+        selection: Selection | None = None,
+        *,
+        max_records: int = 1 << 15,
+        may_be_empty: bool = False,
+        digest: Digest | None = None,
     ) -> Iterator[np.ndarray]:
         """The file's records in order, as arrays of 1 to `max_records`; results don't depend on the cuts.
 
@@ -181,6 +204,7 @@ class DbnFile:
         Args:
             selection: only the records of this instrument; None for all.
             max_records: bounds the memory, 56 bytes each.
+            may_be_empty: whether a file without such a record is nothing to complain of (a holiday among many days).
             digest: is given the file's own bytes; all of them when the chunks have been taken to the end.
 
         Raises:
@@ -206,7 +230,7 @@ class DbnFile:
                 if len(records):
                     found += len(records)
                     yield records
-        if not found:
+        if not found and not may_be_empty:
             wanted = f"{self._kind} record"
             if selection:
                 wanted += f" of {selection.symbol} {_describe(selection)}"
@@ -314,7 +338,7 @@ def open_dbn(path: Path | str, schema: str | None = "mbo") -> DbnFile:
                 f"`dbn {path.name} --output {path.stem}.dbn.zst`, or request it again"
             )
         head = _read(stream, 8)
-        if head[:3] != b"DBN":
+        if head[:3] != DBN_MAGIC:
             raise FormatError(f"{path}: isn't DBN (starts with {bytes(head[:8])!r}): give a .dbn or .dbn.zst file")
         version, size = head[3] if len(head) > 3 else 1, int.from_bytes(head[4:], "little")
         if version not in VERSIONS:
@@ -337,10 +361,39 @@ def open_dbn(path: Path | str, schema: str | None = "mbo") -> DbnFile:
         dataset=metadata.dataset,
         schema=held,
         start=metadata.start,
+        end=metadata.end if metadata.end and metadata.end < UNDEF_TIME else None,
         symbols=symbology.read_mappings(path, metadata),
         ts_out=metadata.ts_out,
         header_bytes=8 + size,
     )
+
+
+def messages(path: Path | str, kind: type[M]) -> Iterator[M]:
+    """Records of one kind (`databento_dbn.StatusMsg`, ...) as objects of the newest version, in bounded memory.
+
+    For the small schemas: an object takes some microseconds.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    path = Path(path)
+    decoder = databento_dbn.DBNDecoder()
+    buffer = bytearray(DECODE_BYTES)
+    count, filled = 0, DECODE_BYTES
+    with ByteStream(path) as stream:
+        while filled == DECODE_BYTES:
+            filled = stream.fill(memoryview(buffer))
+            decoder.write(bytes(buffer[:filled]))
+            try:
+                decoded = decoder.decode()
+            except databento_dbn.DBNError as error:
+                raise CorruptFileError(f"{path}: {error}: fetch the file again") from None
+            for message in decoded:
+                if isinstance(message, kind):
+                    count += 1
+                    yield message
+    if decoder.buffer():
+        raise TruncatedFileError(f"{path}: ends inside the record after {count} others: fetch the file again")
 
 
 def _read(stream: ByteStream, count: int) -> bytearray:
@@ -400,35 +453,47 @@ def write_mbo(
         raise ValueError(f"records must be one-dimensional mbo_dtype, not {records.dtype} {records.shape}")
     if np.any(records["length"] != MBO_BYTES // 4) or np.any(records["rtype"] != RTYPE_MBO):
         raise ValueError(f"records must have length {MBO_BYTES // 4} and rtype {RTYPE_MBO}: see mbo_records")
-    records = np.ascontiguousarray(records)
     path = Path(path)
-    header = _encode_metadata(records, symbol, instrument_id, dataset, version)
+    first, last = (int(records["ts_recv"][0]), int(records["ts_recv"][-1])) if len(records) else (0, 0)
+    header = encode_metadata("mbo", first, last + 1, symbol, instrument_id, dataset, version)
+    write_records(path, header, np.ascontiguousarray(records).view(np.uint8).data)
+
+
+def write_records(path: Path | str, header: bytes, records: memoryview | bytes) -> None:
+    """Write a DBN file of encoded parts, compressed when its name ends in `.zst`; it appears whole or not at all."""
+    path = Path(path)
     with replace_file(path) as file:
         if path.suffix != ".zst":
             file.write(header)
-            file.write(records.view(np.uint8).data)
+            file.write(records)
             return
         compressor = zstandard.ZstdCompressor(write_checksum=True)
         file.write(compressor.compress(header))
-        for first in range(0, len(records), FRAME_RECORDS):
-            file.write(compressor.compress(records[first : first + FRAME_RECORDS].view(np.uint8).data))
+        step = FRAME_RECORDS * MBO_BYTES
+        for first in range(0, len(records), step):
+            file.write(compressor.compress(records[first : first + step]))
 
 
-def _encode_metadata(records: np.ndarray, symbol: str, instrument_id: int, dataset: str, version: int) -> bytes:
-    """Metadata of one symbol over the time range of the records."""
-    first, last = (int(records["ts_recv"][0]), int(records["ts_recv"][-1])) if len(records) else (0, 0)
+def encode_metadata(
+    schema: str, start: int, end: int, symbol: str, instrument_id: int, dataset: str = "GLBX.MDP3", version: int = 3
+) -> bytes:
+    """Metadata of one symbol over [start, end) ns.
+
+    Raises:
+        ValueError: a name can't be encoded.
+    """
     interval = SimpleNamespace(
-        start_date=EPOCH + dt.timedelta(days=first // NS_PER_DAY),
-        end_date=EPOCH + dt.timedelta(days=last // NS_PER_DAY + 1),
+        start_date=EPOCH + dt.timedelta(days=start // NS_PER_DAY),
+        end_date=EPOCH + dt.timedelta(days=(end - 1) // NS_PER_DAY + 1),
         symbol=str(instrument_id),
     )
     metadata = databento_dbn.Metadata(
         dataset=dataset,
-        start=first,
-        end=last + 1,
+        start=start,
+        end=end,
         stype_in=databento_dbn.SType("raw_symbol"),
         stype_out=databento_dbn.SType("instrument_id"),
-        schema=databento_dbn.Schema("mbo"),
+        schema=databento_dbn.Schema(schema),
         symbols=[symbol],
         partial=[],
         not_found=[],

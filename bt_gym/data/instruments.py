@@ -4,7 +4,7 @@ Facts come from the user or the vendor's definition records and are never guesse
 figure of a backtest wrong without any sign. All are exact integers; what doesn't fit them is refused.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -14,15 +14,16 @@ from typing import Any, Self
 import databento_dbn
 
 from bt_gym.config import InstrumentConfig
-from bt_gym.data.dbn import UNDEF_PRICE, open_dbn
-from bt_gym.data.files import ByteStream
-from bt_gym.errors import CorruptFileError, EmptyDataError, InstrumentError, TickError, TruncatedFileError
+from bt_gym.data.dbn import UNDEF_PRICE, messages, open_dbn
+from bt_gym.errors import EmptyDataError, InstrumentError, TickError
 
 Number = Decimal | str | int | float
+Definition = Path | str | Sequence[Path | str] | None
+"""One or several files of definition records."""
+
 NANOS = 10**9
 MICROS = 10**6
 MAX_EXPONENT = 30  # of a number that is given: as a fraction, 1e-999999 would fill the memory
-DECODE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Instrument:
         cls,
         symbol: str,
         *,
-        definition: Path | str | None = None,
+        definition: Definition = None,
         config: InstrumentConfig | None = None,
         flags: InstrumentConfig | None = None,
     ) -> Self:
@@ -197,7 +198,9 @@ def read_definition(path: Path | str, symbol: str) -> tuple[dict[str, Any], str]
     found: dict[str, Any] | None = None
     others: dict[str, None] = {}
     intervals = open_dbn(path, "definition").symbols.get(symbol, ())
-    for message in _definitions(path):
+    count = 0
+    for message in messages(path, databento_dbn.InstrumentDefMsg):
+        count += 1
         named = symbol in (message.raw_symbol, str(message.instrument_id))
         if not named and not any(span.covers(message.instrument_id, message.ts_recv) for span in intervals):
             if len(others) < 5:
@@ -213,10 +216,34 @@ def read_definition(path: Path | str, symbol: str) -> tuple[dict[str, Any], str]
                 + "): give a file of the day of the data"
             )
         found = facts
+    if not count:
+        raise EmptyDataError(f"{path}: holds no definition: request the days and the symbol again")
     if found is None:
         return {}, f" ({path.name} doesn't define {symbol}, it has {', '.join(others) or 'nothing'})"
     lacking = [name for name in ("tick_size", "multiplier") if name not in found]
     return found, f" (undefined for {symbol} in {path.name})" if lacking else ""
+
+
+def _read_definitions(files: Definition, symbol: str) -> tuple[dict[str, Any], str, str]:
+    """Facts from several files, a remark on what they lack, and the file that they come from.
+
+    Raises:
+        InstrumentError: files contradict each other.
+        DataError: a file can't be read.
+    """
+    paths = [Path(files)] if isinstance(files, Path | str) else [Path(file) for file in files or ()]
+    facts: dict[str, Any] = {}
+    remark, name = "", ""
+    for path in paths:
+        found, lacks = read_definition(path, symbol)
+        if facts and found and found != facts:
+            raise InstrumentError(
+                f"{path}: defines {symbol} otherwise than {name}: give the definition of the days of the data"
+            )
+        if found and not facts:
+            facts, name = found, path.name
+        remark = lacks if found or not facts else remark
+    return facts, remark, name
 
 
 def _defined(message: databento_dbn.InstrumentDefMsg) -> dict[str, Any]:
@@ -228,29 +255,6 @@ def _defined(message: databento_dbn.InstrumentDefMsg) -> dict[str, Any]:
         if 0 < amount < UNDEF_PRICE and 0 < factor < UNDEF_PRICE:
             facts["multiplier"] = Fraction(amount, factor) / facts["tick_size"]
     return facts
-
-
-def _definitions(path: Path) -> Iterator[databento_dbn.InstrumentDefMsg]:
-    """Definition records of a file, upgraded to the newest version, in bounded memory."""
-    decoder = databento_dbn.DBNDecoder()
-    buffer = bytearray(DECODE_BYTES)
-    count, filled = 0, DECODE_BYTES
-    with ByteStream(path) as stream:
-        while filled == DECODE_BYTES:
-            filled = stream.fill(memoryview(buffer))
-            decoder.write(bytes(buffer[:filled]))
-            try:
-                messages = decoder.decode()
-            except databento_dbn.DBNError as error:
-                raise CorruptFileError(f"{path}: {error}: fetch the file again") from None
-            for message in messages:
-                if isinstance(message, databento_dbn.InstrumentDefMsg):
-                    count += 1
-                    yield message
-    if decoder.buffer():
-        raise TruncatedFileError(f"{path}: ends inside the record after {count} definitions: fetch the file again")
-    if not count:
-        raise EmptyDataError(f"{path}: holds no definition: request the days and the symbol again")
 
 
 def _facts(given: InstrumentConfig) -> dict[str, Any]:
@@ -282,7 +286,7 @@ def _scaled(symbol: str, name: str, value: Fraction, scale: int) -> int:
 def resolve_tick_size(
     symbol: str,
     *,
-    definition: Path | str | None = None,
+    definition: Definition = None,
     config: InstrumentConfig | None = None,
     flags: InstrumentConfig | None = None,
 ) -> int:
@@ -299,16 +303,16 @@ def resolve_tick_size(
 def _merge(
     symbol: str,
     needed: tuple[str, ...],
-    definition: Path | str | None,
+    definition: Definition,
     config: InstrumentConfig | None,
     flags: InstrumentConfig | None,
 ) -> tuple[dict[str, Any], str]:
     """The facts from all places, later ones win, and a text that says which came from where."""
-    defined, remark = read_definition(definition, symbol) if definition is not None else ({}, "")
+    defined, remark, file = _read_definitions(definition, symbol)
     facts: dict[str, Any] = {}
     places: dict[str, str] = {}
     for given, place in (
-        (defined, Path(definition or "").name),
+        (defined, file),
         (config, "configuration"),
         (flags, "command line"),
     ):

@@ -23,6 +23,7 @@ from bt_gym.data.compiler import (
     _GAP,
     _GROW,
     _MORE,
+    _STATUS,
     Compiler,
     Piece,
     _emit,
@@ -31,6 +32,7 @@ from bt_gym.data.compiler import (
     _trade,
     group_end,
 )
+from bt_gym.data.status import NO_CHANGES
 
 SCHEMAS = {"mbp-10": 10, "mbp-1": 1, "trades": 0}
 """Levels a side of each schema that becomes an L2 tape."""
@@ -44,10 +46,11 @@ class LevelCompiler(Compiler):
     Args:
         tick_size: in 1e-9 of the currency.
         levels: published a side, at most ten; 0 for trades alone.
+        changes: (S,) of `status.change_dtype`, as `Compiler` takes them.
     """
 
-    def __init__(self, tick_size: int, levels: int, buffer_bits: int = 16) -> None:
-        super().__init__(tick_size, buffer_bits)
+    def __init__(self, tick_size: int, levels: int, buffer_bits: int = 16, changes: np.ndarray = NO_CHANGES) -> None:
+        super().__init__(tick_size, buffer_bits, changes)
         self.levels = levels
         self._rest = np.empty(0, _row_dtype)
 
@@ -183,6 +186,9 @@ def compile_levels(state, book, rows, first: int, final: bool, tick_size: int, l
         if l3.is_full(book) or book["orders_live"] + 4 * levels >= book["orders"].shape[0]:
             return _GROW, position
         snapshot = rows[position]["flags"] & dbn.FLAG_SNAPSHOT != 0
+        now = rows[position]["ts_recv"] if snapshot else rows[position]["ts_event"]
+        if now >= state["next_change"]:
+            return _STATUS, position
         is_new = snapshot or state["suspect"] == _COLD
         state["event_flags"] = 0
         state["group_recv"] = 0

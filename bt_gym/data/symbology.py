@@ -7,7 +7,7 @@ intervals of days of ts_recv. The name that maps depends on the request: raw sym
 
 import datetime as dt
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from bt_gym.errors import CorruptFileError, SymbolError
 
 NS_PER_DAY = 86_400_000_000_000
 EPOCH = dt.date(1970, 1, 1)
+FEW_IDS = 4
 LISTED_SYMBOLS = 10
 """Most symbols that an error message lists."""
 
@@ -66,6 +67,50 @@ class Selection:
             if start <= last and first < end:
                 mask |= (ids == interval.instrument_id) & (ts_recv >= start) & (ts_recv < end)
         return mask
+
+
+class Splitter:
+    """Deals the records of a file out to several instruments, in one pass.
+
+    >>> Splitter([Selection("ESH4", (Interval(EPOCH, EPOCH, 7),))]).instrument_ids
+    (7,)
+    """
+
+    def __init__(self, selections: Sequence[Selection]) -> None:
+        self._spans: dict[int, list[tuple[int, int, int]]] = {}  # id -> first ns, first ns after, number of selection
+        for number, selection in enumerate(selections):
+            for interval in selection.intervals:
+                self._spans.setdefault(interval.instrument_id, []).append((*interval.bounds(), number))
+
+    @property
+    def instrument_ids(self) -> tuple[int, ...]:
+        """All ids that it knows."""
+        return tuple(self._spans)
+
+    def split(self, records: np.ndarray) -> list[tuple[int, np.ndarray]]:
+        """(number of the selection, its records) for those that have some in (R,) records.
+
+        Records of one instrument stay in their order; each part is of one instrument id.
+        """
+        ids = records["instrument_id"]
+        parts = []
+        if len(self._spans) <= FEW_IDS:  # a comparison each is cheaper than to sort
+            masks = [ids == number for number in self._spans]
+            by_id = [records if mask.all() else records[mask] for mask in masks]
+        else:
+            records = records[np.argsort(ids, kind="stable")]
+            by_id = np.split(records, np.flatnonzero(np.diff(records["instrument_id"])) + 1)
+        for same in by_id:
+            if not len(same):
+                continue
+            ts_recv = same["ts_recv"]
+            first, last = int(ts_recv.min()), int(ts_recv.max())
+            for start, end, number in self._spans.get(int(same["instrument_id"][0]), ()):
+                if start <= first and last < end:
+                    parts.append((start, number, same))
+                elif start <= last and first < end and len(some := same[(ts_recv >= start) & (ts_recv < end)]):
+                    parts.append((start, number, some))
+        return [(number, part) for _, number, part in sorted(parts, key=lambda part: part[0])]
 
 
 def read_mappings(path: Path, metadata: databento_dbn.Metadata) -> dict[str, tuple[Interval, ...]]:

@@ -8,31 +8,34 @@ a checksum.
 import hashlib
 import json
 import os
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import pyarrow as pa
 
 from bt_gym.core import enums
-from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT, block_dtype, event_dtype, record_dtype
-from bt_gym.data.compiler import COMPILER_VERSION, Compiler, Piece, label_phases
+from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT
+from bt_gym.data.compiler import COMPILER_VERSION, Compiler
 from bt_gym.data.dbn import DbnFile, open_market
-from bt_gym.data.files import replace_file, sha256
-from bt_gym.data.l2 import SCHEMAS, LevelCompiler
+from bt_gym.data.files import sha256
+from bt_gym.data.l2 import SCHEMAS
 from bt_gym.data.proof import Proof
-from bt_gym.data.symbology import Selection
-from bt_gym.errors import CapacityError, DataError, EmptyDataError, SchemaError, SymbolError, TapeError
+from bt_gym.data.status import NO_CHANGES, read_changes, within
+from bt_gym.data.symbology import NS_PER_DAY, Selection, Splitter
+from bt_gym.data.tape_writer import COLUMNS, TapeWriter, crc, one_line, write_tape
+from bt_gym.errors import EmptyDataError, InstrumentError, SchemaError, SymbolError, TapeError
 
 FORMAT_VERSION = 2
 SUFFIX = ".tape.arrow"
-_COLUMNS = {"records": record_dtype, "events": event_dtype, "blocks": block_dtype}
+INSTRUMENTS_AT_ONCE = 32
+"""Compiled in one pass over a file: each takes about 5 MB, more when its book is large."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class Tape:
         records: (R,) of `core.tape.record_dtype`.
         events: (E,) of `core.tape.event_dtype`.
         blocks: (B,) of `core.tape.block_dtype`.
-        metadata: symbol, tick_size_nanos, sources (name, sha256), counters, proof, compiler and format version; `book`
-            is l3 (single orders), l2 (the best `levels` a side) or none (trades alone).
+        metadata: symbol, tick_size_nanos, sources (name, sha256), status_changes (number that status files gave),
+            counters, proof, compiler and format version; `book` is l3 (single orders), l2 (the best `levels` a side) or
+            none (trades alone).
         path: of the file.
     """
 
@@ -89,21 +93,16 @@ class Tape:
             TapeError: the file is missing, of another version, or damaged.
         """
         path = Path(path)
-        try:
+        metadata = read_metadata(path)
+        if (metadata["format"], metadata["compiler"]) != (FORMAT_VERSION, COMPILER_VERSION):
+            raise TapeError(f"{path}: was made by another version of bt_gym: delete it and ingest again")
+        with _whole(path):
             table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             table.validate()  # that no buffer ends beyond the file
-            text = table.schema.metadata[b"bt_gym"]
-            metadata = json.loads(text)
-            if (metadata["format"], metadata["compiler"]) != (FORMAT_VERSION, COMPILER_VERSION):
-                raise TapeError(f"{path}: was made by another version of bt_gym: delete it and ingest again")
-            intact = int(table.schema.metadata[b"bt_gym_crc32"]) == zlib.crc32(text)
-            columns = {name: _view(table.column(name), dtype) for name, dtype in _COLUMNS.items()}
-        except FileNotFoundError:
-            raise TapeError(f"{path}: no such tape: make it with `bt-gym ingest`") from None
-        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError) as error:
-            raise TapeError(f"{path}: isn't a whole tape ({_one_line(error)}): delete it and ingest again") from None
+            columns = {name: _view(table.column(name), dtype) for name, dtype in COLUMNS.items()}
+            intact = int(table.schema.metadata[b"bt_gym_crc32"]) == zlib.crc32(table.schema.metadata[b"bt_gym"])
         if verify:
-            intact = intact and {name: _crc(column) for name, column in columns.items()} == metadata["crc32"]
+            intact = intact and {name: crc(column) for name, column in columns.items()} == metadata["crc32"]
         if not intact:
             raise TapeError(f"{path}: its bytes contradict their checksum: delete it and ingest again")
         return cls(**columns, metadata=metadata, path=path)
@@ -142,6 +141,31 @@ class Tape:
         )
 
 
+def read_metadata(path: Path | str) -> dict[str, Any]:
+    """What a tape file says of itself, whichever version made it.
+
+    Raises:
+        TapeError: the file is missing or isn't a tape.
+    """
+    path = Path(path)
+    with _whole(path):
+        metadata = json.loads(pa.ipc.open_file(pa.memory_map(str(path))).schema.metadata[b"bt_gym"])
+        for key in ("format", "compiler", "symbol", "dataset", "sources"):
+            metadata[key]
+        return metadata
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Says in one line why a file can't be read as a tape."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise TapeError(f"{path}: no such tape: make it with `bt-gym ingest`") from None
+    except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise TapeError(f"{path}: isn't a whole tape ({one_line(error)}): delete it and ingest again") from None
+
+
 def default_folder() -> Path:
     """Where tapes go unless told otherwise: `$BT_GYM_TAPES`, else `bt_gym/tapes` in the user's cache folder."""
     if folder := os.environ.get("BT_GYM_TAPES"):
@@ -154,6 +178,7 @@ def ingest(
     *,
     symbol: str | None = None,
     tick_size_nanos: int | Callable[[str], int],
+    statuses: Sequence[Path | str] = (),
     folder: Path | str | None = None,
     progress: Callable[[int], None] = lambda records: None,
 ) -> Path:
@@ -163,6 +188,7 @@ def ingest(
         files: DBN files in the order of time.
         symbol: the instrument; None when the files hold only one.
         tick_size_nanos: price grid in 1e-9, or a function that tells it for a symbol.
+        statuses: files of schema `status`: phases as the venue gives them; without them they are inferred.
         folder: where the tape goes; `default_folder()` if None.
         progress: is told how many records have been read.
 
@@ -174,176 +200,237 @@ def ingest(
         TapeError: the folder can't be written.
     """
     sources = [open_market(file) for file in files]
-    selections = [source.select(symbol) for source in sources]
-    name = _one_instrument(sources, selections)
-    tick_size = tick_size_nanos(name) if callable(tick_size_nanos) else tick_size_nanos
-    hashes = [sha256(source.path) for source in sources]
-    key_of = [FORMAT_VERSION, COMPILER_VERSION, name, tick_size, *hashes]
-    key = hashlib.sha256(json.dumps(key_of).encode()).hexdigest()
-    folder = Path(folder) if folder is not None else default_folder()
-    for path in sorted(folder.glob(f"*_{key[:12]}{SUFFIX}")):
-        try:
-            return Tape.open(path).path
-        except TapeError:
-            pass  # damaged: made again below
+    share = _Share.of([(source, source.select(symbol)) for source in sources])
+    _Ingest(tick_size_nanos, statuses, folder, progress).run([share])
+    return share.made()
 
-    levels = SCHEMAS.get(sources[0].schema or "mbo")
-    compiler = Compiler(tick_size) if levels is None else LevelCompiler(tick_size, levels)
-    with _Scratch(folder) as scratch:
-        _compile(compiler, sources, selections, scratch, progress)
-        columns = scratch.columns()
-        if not len(columns["events"]):
-            raise EmptyDataError(f"{sources[0].path}: no complete event of {name}: request the data again")
-        label_phases(columns["events"], compiler.stretches)
+
+def ingest_all(
+    files: Sequence[DbnFile],
+    *,
+    symbols: Sequence[str] = (),
+    tick_size_nanos: int | Callable[[str], int],
+    statuses: Sequence[Path | str] = (),
+    by_day: bool = False,
+    folder: Path | str | None = None,
+    progress: Callable[[int], None] = lambda records: None,
+    hashes: Mapping[Path, str] | None = None,
+) -> list[Path]:
+    """The same for several instruments: each file is read once for every `INSTRUMENTS_AT_ONCE` of them.
+
+    Args:
+        files: in the order of time; several may be of one time when they hold different instruments.
+        symbols: the instruments; all that have records if empty.
+        tick_size_nanos: as in `ingest`; an instrument that wasn't named is asked about when it has records.
+        statuses: as in `ingest`.
+        by_day: a tape for each UTC day on which files start, each written when it is done; else one for all files.
+        folder: as in `ingest`.
+        progress: as in `ingest`.
+        hashes: sha256 of files, as far as they are known.
+
+    Returns:
+        Paths of the tapes, by day and symbol.
+
+    Raises:
+        DataError, TapeError: as in `ingest`. Tapes of earlier days stay, so that the next run goes on from there.
+        SymbolError: a symbol isn't in the files.
+        EmptyDataError: there is no record, or none of a symbol that was named.
+    """
+    for symbol in symbols:
+        if not any(file.has(symbol) for file in files):
+            files[0].select(symbol)  # says what there is instead
+    days: dict[int, list[DbnFile]] = {}
+    for file in files:
+        days.setdefault(file.start // NS_PER_DAY if by_day else 0, []).append(file)
+    groups = [_shares(group, symbols) for group in days.values()]
+    work = _Ingest(tick_size_nanos, statuses, folder, progress, hashes or {})
+    for shares in groups:
+        work.run(shares)
+    everything = [share for shares in groups for share in shares]
+    with_records = {name for share in everything if share.path for name in share.names}
+    for share in everything:
+        if not with_records or not set(symbols) & share.names <= with_records:
+            share.made()  # says that there is no record
+    return [share.path for share in everything if share.path]
+
+
+@dataclass
+class _Share:
+    """What one tape is made of: the records of one instrument in some files."""
+
+    symbol: str
+    files: list[tuple[DbnFile, Selection]]
+    names: set[str]  # by which it was asked for
+    needed: bool = True  # False: nobody named it, it may have no records
+    tick_size: int = 0
+    no_tick_size: InstrumentError | None = None
+    changes: np.ndarray = field(default_factory=lambda: NO_CHANGES)
+    key: str = ""
+    path: Path | None = None  # of the tape, once it is there
+
+    @classmethod
+    def of(cls, files: list[tuple[DbnFile, Selection]], names: Iterable[str] = (), *, needed: bool = True) -> Self:
+        """Of files that hold one instrument at one venue.
+
+        Raises:
+            SchemaError, SymbolError: they don't.
+            EmptyDataError: there is no file.
+        """
+        if not files:
+            raise EmptyDataError("no files given: name at least one")
+        first_file, first = files[0]
+        for file, selection in files:
+            if file.schema != first_file.schema:
+                raise SchemaError(
+                    f"{file.path}: holds schema {file.schema}, {first_file.path} {first_file.schema}: "
+                    "ingest files of one schema at a time"
+                )
+            here, there = (selection.symbol, file.dataset), (first.symbol, first_file.dataset)
+            if here != there:
+                raise SymbolError(
+                    f"{file.path}: holds {' of '.join(here)}, {first_file.path} {' of '.join(there)}: "
+                    "ingest one instrument at a time"
+                )
+        return cls(first.symbol, files, {first.symbol, *names}, needed)
+
+    @property
+    def selection(self) -> Selection:
+        """Its ids and days in all files."""
+        return Selection(self.symbol, tuple({span for _, selection in self.files for span in selection.intervals}))
+
+    @property
+    def levels(self) -> int | None:
+        """Levels a side that the files publish, 0 for trades alone; None for single orders."""
+        return SCHEMAS.get(self.files[0][0].schema or "mbo")
+
+    def made(self) -> Path:
+        """The tape's path.
+
+        Raises:
+            EmptyDataError: the files had no record for it.
+        """
+        if self.path is None:
+            file, selection = self.files[0]
+            next(file.chunks(selection))  # says so
+        assert self.path is not None
+        return self.path
+
+
+def _shares(files: Sequence[DbnFile], symbols: Sequence[str]) -> list[_Share]:
+    """The instruments in files of one tape's time, by symbol."""
+    held: dict[str, list[tuple[DbnFile, Selection]]] = {}
+    names: dict[str, set[str]] = {}
+    for file in files:
+        for name in symbols or file.listed:
+            if file.has(name):
+                selection = file.select(name)
+                held.setdefault(selection.symbol, []).append((file, selection))
+                names.setdefault(selection.symbol, set()).add(name)
+    needed = bool(symbols) or len(held) == 1
+    return [_Share.of(held[symbol], names[symbol], needed=needed) for symbol in sorted(held)]
+
+
+class _Ingest:
+    """Makes tapes that aren't there yet."""
+
+    def __init__(
+        self,
+        tick_size_nanos: int | Callable[[str], int],
+        statuses: Sequence[Path | str],
+        folder: Path | str | None,
+        progress: Callable[[int], None],
+        hashes: Mapping[Path, str] | None = None,
+    ) -> None:
+        self._tick_size = (
+            cache(tick_size_nanos) if callable(tick_size_nanos) else lambda symbol: cast(int, tick_size_nanos)
+        )
+        self._statuses = statuses
+        self._folder = Path(folder) if folder is not None else default_folder()
+        self._progress = progress
+        self._hashes = dict(hashes or {})
+        self._read = 0
+
+    def run(self, shares: Sequence[_Share]) -> None:
+        """The tapes of some instruments in the same time; `path` stays None for those without records."""
+        changes = read_changes(self._statuses, [share.selection for share in shares])
+        for share, found in zip(shares, changes, strict=True):
+            self._prepare(share, found)
+        left = [share for share in shares if share.path is None]
+        for first in range(0, len(left), INSTRUMENTS_AT_ONCE):
+            self._compile(left[first : first + INSTRUMENTS_AT_ONCE])
+
+    def _prepare(self, share: _Share, changes: np.ndarray) -> None:
+        """All that the tape depends on; its path if it exists."""
+        for file, _ in share.files:
+            if file.path not in self._hashes:
+                self._hashes[file.path] = sha256(file.path)
+        share.changes = within(changes, share.files[0][0].start, share.files[-1][0].end)
+        try:
+            share.tick_size = self._tick_size(share.symbol)
+        except InstrumentError as error:
+            if share.needed:
+                raise
+            share.no_tick_size = error
+            return
+        key_of: list[Any] = [FORMAT_VERSION, COMPILER_VERSION, share.symbol, share.tick_size]
+        key_of += [self._hashes[file.path] for file, _ in share.files]
+        if len(share.changes):
+            key_of.append(share.changes.tolist())
+        share.key = hashlib.sha256(json.dumps(key_of).encode()).hexdigest()
+        for path in sorted(self._folder.glob(f"*_{share.key[:12]}{SUFFIX}")):
+            with suppress(TapeError):  # damaged: made again
+                share.path = Tape.open(path).path
+
+    def _compile(self, shares: Sequence[_Share]) -> None:
+        """One pass over the files for all these instruments."""
+        with ExitStack() as stack:
+            writers: dict[str, TapeWriter] = {}
+            for file in {id(file): file for share in shares for file, _ in share.files}.values():
+                members = [(share, chosen) for share in shares for held, chosen in share.files if held is file]
+                for share, _ in members:
+                    if share.symbol in writers:
+                        writers[share.symbol].begin_file(file)
+                splitter = Splitter([chosen for _, chosen in members])
+                for chunk in file.chunks(may_be_empty=True):
+                    for number, records in splitter.split(chunk):
+                        share = members[number][0]
+                        if share.symbol not in writers:
+                            writers[share.symbol] = stack.enter_context(self._writer(share))
+                            writers[share.symbol].begin_file(file)
+                        writers[share.symbol].feed(records)
+                    self._read += len(chunk)
+                    self._progress(self._read)
+            columns = {share.symbol: writers[share.symbol].finish() for share in shares if share.symbol in writers}
+            for share in shares:
+                if share.symbol in columns:
+                    self._write(share, columns[share.symbol], writers[share.symbol].compiler)
+
+    def _writer(self, share: _Share) -> TapeWriter:
+        if share.no_tick_size:
+            raise share.no_tick_size
+        return TapeWriter(share.symbol, share.tick_size, share.changes, self._folder, levels=share.levels)
+
+    def _write(self, share: _Share, columns: dict[str, np.ndarray], compiler: Compiler) -> None:
         day = datetime.fromtimestamp(int(columns["events"]["ts_event"][0]) // 10**9, UTC).date()
+        sources = [{"name": file.path.name, "sha256": self._hashes[file.path]} for file, _ in share.files]
         metadata = {
             "format": FORMAT_VERSION,
             "compiler": COMPILER_VERSION,
-            "key": key,
-            "symbol": name,
-            "tick_size_nanos": tick_size,
-            "dataset": sources[0].dataset,
-            "book": "l3" if levels is None else "l2" if levels else "none",
-            "levels": levels,
-            "sources": [{"name": s.path.name, "sha256": h} for s, h in zip(sources, hashes, strict=True)],
+            "key": share.key,
+            "symbol": share.symbol,
+            "tick_size_nanos": share.tick_size,
+            "dataset": share.files[0][0].dataset,
+            "book": "l3" if share.levels is None else "l2" if share.levels else "none",
+            "levels": share.levels,
+            "sources": sources,
+            "status_changes": len(share.changes),
             "counters": compiler.counters,
             "proof": compiler.proof.to_metadata(),
-            "crc32": {column: _crc(array) for column, array in columns.items()},
+            "crc32": {column: crc(array) for column, array in columns.items()},
         }
-        path = folder / f"{_file_name(name)}_{day}_{key[:12]}{SUFFIX}"
-        with _writing(folder):
-            _write(path, columns, metadata)
-    return path
-
-
-def _one_instrument(sources: Sequence[DbnFile], selections: Sequence[Selection]) -> str:
-    """The symbol of all files; a tape is the book of one instrument at one venue."""
-    if not sources:
-        raise EmptyDataError("no files given: name at least one")
-    for source, selection in zip(sources, selections, strict=True):
-        if source.schema != sources[0].schema:
-            raise SchemaError(
-                f"{source.path}: holds schema {source.schema}, {sources[0].path} {sources[0].schema}: "
-                "ingest files of one schema at a time"
-            )
-        here, first = (selection.symbol, source.dataset), (selections[0].symbol, sources[0].dataset)
-        if here != first:
-            raise SymbolError(
-                f"{source.path}: holds {' of '.join(here)}, {sources[0].path} {' of '.join(first)}: "
-                "ingest one instrument at a time"
-            )
-    return selections[0].symbol
-
-
-def _compile(
-    compiler: Compiler,
-    sources: Sequence[DbnFile],
-    selections: Sequence[Selection],
-    scratch: "_Scratch",
-    progress: Callable[[int], None],
-) -> None:
-    """Compiles all files in turn."""
-    read = 0
-    received = 0  # latest ts_recv of the files before
-    for source, selection in zip(sources, selections, strict=True):
-        compiler.begin_file()
-        before, latest = received, received
-        for chunk in source.chunks(selection):
-            times = chunk["ts_recv"][chunk["ts_recv"] >= 0]
-            if len(times):
-                if times[0] < before:
-                    raise DataError(
-                        f"{source.path}: has a record of {_time(times[0])}, the file before it one of {_time(before)}: "
-                        "give each file once, in the order of time"
-                    )
-                latest = max(latest, int(times.max()))
-            with _named(source.path):
-                for piece in compiler.feed(chunk):
-                    scratch.append(piece)
-            read += len(chunk)
-            progress(read)
-        received = latest
-    with _named(sources[-1].path):
-        for piece in compiler.finish():
-            scratch.append(piece)
-
-
-class _Scratch:
-    """The columns of a tape under way, in files without a name: they vanish with the process, however it ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: dict[str, IO[bytes]] = {}
-        with _writing(folder), ExitStack() as opened:
-            folder.mkdir(parents=True, exist_ok=True)
-            for column in _COLUMNS:
-                self._files[column] = opened.enter_context(tempfile.TemporaryFile(dir=folder))
-            opened.pop_all()  # all of them are there: closed by __exit__
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for file in self._files.values():
-            with suppress(OSError):  # a full disk again, which has been told
-                file.close()
-
-    def append(self, piece: Piece) -> None:
-        with _writing(self._folder):
-            for column, file in self._files.items():
-                file.write(getattr(piece, column).data)
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """All that was appended, mapped into memory."""
-        with _writing(self._folder):
-            for file in self._files.values():
-                file.flush()
-        return {
-            column: np.memmap(self._files[column], dtype, "r+") if self._files[column].tell() else np.zeros(0, dtype)
-            for column, dtype in _COLUMNS.items()
-        }
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """Says in one line that a folder can't take a tape."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or _one_line(error)
-        raise TapeError(f"{folder}: can't write a tape here ({reason}): name another folder or make room") from None
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Puts the file's name before what the compiler says about a record."""
-    try:
-        yield
-    except (DataError, CapacityError) as error:
-        raise type(error)(f"{path}: {error}") from None
-
-
-def _time(ts: int) -> str:
-    return f"{np.datetime64(int(ts), 'ns')}Z"
-
-
-def _write(path: Path, columns: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
-    arrays = [_as_list(column) for column in columns.values()]
-    text = json.dumps(metadata, sort_keys=True).encode()
-    schema = pa.schema(
-        [pa.field(name, array.type, nullable=False) for name, array in zip(columns, arrays, strict=True)],
-        metadata={"bt_gym": text, "bt_gym_crc32": str(zlib.crc32(text))},
-    )
-    with replace_file(path) as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_batch(pa.record_batch(arrays, schema=schema))
-
-
-def _as_list(column: np.ndarray) -> pa.Array:
-    """A whole array as one list of rows of int32, without a copy."""
-    width = column.dtype.itemsize // 4
-    values = pa.Array.from_buffers(pa.int32(), len(column) * width, [None, pa.py_buffer(column.view(np.uint8))])
-    rows = pa.FixedSizeListArray.from_arrays(values, width)
-    return pa.LargeListArray.from_arrays(pa.array([0, len(column)], pa.int64()), rows)
+        path = self._folder / f"{_file_name(share.symbol)}_{day}_{share.key[:12]}{SUFFIX}"
+        write_tape(path, columns, metadata)
+        share.path = path
 
 
 def _view(column: pa.ChunkedArray, dtype: np.dtype) -> np.ndarray:
@@ -352,13 +439,5 @@ def _view(column: pa.ChunkedArray, dtype: np.dtype) -> np.ndarray:
     return values[rows.offset * rows.type.list_size :].view(dtype)[: len(rows)]
 
 
-def _crc(column: np.ndarray) -> int:
-    return zlib.crc32(column.view(np.uint8).data)
-
-
 def _file_name(symbol: str) -> str:
     return "".join(character if character.isalnum() or character in "-." else "_" for character in symbol)
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -10,10 +10,10 @@ import numpy as np
 
 from bt_gym.config.env import EnvConfig, MarketMakingConfig, TargetActionConfig, TradingConfig
 from bt_gym.core import batch, enums, features
-from bt_gym.core.actions import FIRST_OFFSET, SCHEME_QUOTES, SCHEME_TARGET
 from bt_gym.data.tape import SUFFIX, Tape
 from bt_gym.envs.markets import Markets, open_tapes
 from bt_gym.errors import CapacityError, ConfigError
+from bt_gym.strategy.scheme import action_sizes, default_features, make_scheme
 
 TASKS: dict[str, type[EnvConfig]] = {"market_making": MarketMakingConfig, "trading": TradingConfig}
 
@@ -51,7 +51,9 @@ class Batch:
         _check_built(self.config)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
         try:
-            self.features = features.FeatureSet(self.config.observation.features or self._default_features())
+            self.features = features.FeatureSet(
+                self.config.observation.features or default_features(self.config.action)
+            )
         except ValueError as error:
             raise ConfigError(f"observation.features: {error}") from None
         self.settings = self._settings(autoreset, max_steps)
@@ -69,13 +71,10 @@ class Batch:
         )
         action = self.config.action
         self.action_space: gym.spaces.Discrete | gym.spaces.MultiDiscrete
+        self.action_sizes = action_sizes(action)
         if isinstance(action, TargetActionConfig):
-            self.action_sizes = np.array([len(action.targets)], np.int64)
             self.action_space = gym.spaces.Discrete(len(action.targets))
         else:
-            codes = FIRST_OFFSET + len(action.offsets)
-            sizes = [len(action.sizes)] if len(action.sizes) > 1 else []
-            self.action_sizes = np.array([codes, codes, *sizes], np.int64)
             self.action_space = gym.spaces.MultiDiscrete(self.action_sizes)
         shape = (len(self.features.names),)
         self.observation_space = gym.spaces.Box(-features.LIMIT, features.LIMIT, shape, np.float32)
@@ -99,20 +98,8 @@ class Batch:
         row["dampening"] = reward.dampening
         row["lags"] = self.features.lags
         row["depth"] = self.features.depth
-        scheme = row["scheme"]
-        is_target = isinstance(config.action, TargetActionConfig)
-        scheme["kind"] = SCHEME_TARGET if is_target else SCHEME_QUOTES
-        for name in ("target",) if is_target else ("offset", "size"):
-            values = getattr(config.action, f"{name}s")
-            scheme[f"{name}_count"] = len(values)
-            scheme[f"{name}s"][: len(values)] = values
+        row["scheme"] = make_scheme(config.action)[0]
         return settings
-
-    def _default_features(self) -> tuple[str, ...]:
-        """Of the action's kind: who rests no orders sees none."""
-        if isinstance(self.config.action, TargetActionConfig):
-            return tuple(name for name in features.DEFAULT_FEATURES if not name.startswith("own_"))
-        return features.DEFAULT_FEATURES
 
     # --- resets
 

@@ -16,7 +16,7 @@ import numpy as np
 from bt_gym._jit import njit
 from bt_gym.config.env import EnvConfig
 from bt_gym.core import actions
-from bt_gym.core.features import DEFAULT_FEATURES, FeatureSet, extract, follow, look, memory_dtype
+from bt_gym.core.features import FeatureSet, extract, follow, look, memory_dtype
 from bt_gym.core.market import new_market
 from bt_gym.data.sidecar import feature_sums
 from bt_gym.data.tape import Tape
@@ -24,6 +24,7 @@ from bt_gym.errors import ConfigError
 from bt_gym.strategy.base import NOTHING, OrderRequest, OrderUpdate, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
+from bt_gym.strategy.scheme import default_features, make_scheme, withdrawal
 
 
 class PolicyStrategy(Strategy):
@@ -57,7 +58,7 @@ class PolicyStrategy(Strategy):
         self.env_config = config
         self.start_ns = start_ns
         self.windows = windows
-        self.features = FeatureSet(config.observation.features or DEFAULT_FEATURES)
+        self.features = FeatureSet(config.observation.features or default_features(config.action))
         self.observation = np.zeros(len(self.features.names), np.float32)
         decision = config.decision
         if decision.clock == "time":
@@ -67,7 +68,7 @@ class PolicyStrategy(Strategy):
         else:
             self.timer_interval_trades = decision.count
         self._window_ns = round(config.data.window_s * 1e9)
-        self._scheme = _scheme_of(config)
+        self._scheme = make_scheme(config.action)
         self._quotes = np.zeros(1, actions.quotes_dtype)
         self._intents = np.zeros(actions.MAX_INTENTS, actions.intent_dtype)
         self._memory = np.zeros(1, memory_dtype)
@@ -84,15 +85,14 @@ class PolicyStrategy(Strategy):
             return NOTHING
         number, passed = divmod(timestamp - self.start_ns, self._window_ns)
         if self.windows is not None and number >= self.windows:
-            action = [actions.WITHDRAW, actions.WITHDRAW, 0]
+            action = withdrawal(self.env_config.action)
         else:
             self._observe(timestamp, (self._window_ns - passed) / self._window_ns, context)
-            action = [*np.asarray(self.policy(self.observation[None].copy()))[0].tolist(), 0]
-        bid, ask, size = action[:3]
+            action = np.atleast_1d(np.asarray(self.policy(self.observation[None].copy()))[0]).astype(np.int64)
         events = self._tape(context).events
-        count = _plan(
-            self._quotes, context._account, events, context._market, self._scheme, bid, ask, size, self._intents
-        )
+        count = _plan(self._quotes, context._account, events, context._market, self._scheme, action, self._intents)
+        if count < 0:
+            raise ValueError(f"action {action.tolist()}: not one of the environment's")
         return self._output(self._intents[:count], context)
 
     def _observe(self, now: int, remaining: float, context: StrategyContext) -> None:
@@ -112,6 +112,7 @@ class PolicyStrategy(Strategy):
             tape.blocks,
             self._rows,
             self.features.lags,
+            self.features.depth,
             self.features.codes,
             now,
             remaining,
@@ -130,8 +131,10 @@ class PolicyStrategy(Strategy):
                 output.cancellations.append(order_id)
             elif kind == actions.INTENT_MODIFY:
                 output.updates.append(OrderUpdate(order_id, size, price))
-            else:
+            elif kind == actions.INTENT_LIMIT:
                 output.orders.append(OrderRequest.limit(Side(side), size, price))
+            else:
+                output.orders.append(OrderRequest.market(Side(side), size))
         return output
 
     @property
@@ -141,29 +144,20 @@ class PolicyStrategy(Strategy):
 
 @njit
 def _observe(
-    memories, accounts, log, markets, received, records, events, blocks, rows, lags, codes, now, remaining, out
+    memories, accounts, log, markets, received, records, events, blocks, rows, lags, depth, codes, now, remaining, out
 ):
     """Brings `markets` (1,) and the sums to what the run has received, and extracts the features."""
     memory, market = memories[0], markets[0]
     follow(memory, market, records, events, blocks, rows, received[0]["event"])
-    look(memory, market, events, rows, now, lags)
+    look(memory, market, events, rows, now, lags, depth)
     extract(memory, accounts[0], log, market, records, events, blocks, codes, now, remaining, out)
 
 
 @njit
-def _plan(quotes, accounts, events, received, schemes, bid, ask, size, intents) -> int:
+def _plan(quotes, accounts, events, received, schemes, action, intents) -> int:
     """How many intents an action makes of what is known."""
     last = events[received[0]["event"] - 1]
-    return actions.quote(quotes[0], accounts[0], last, schemes[0], bid, ask, size, intents)
-
-
-def _scheme_of(config: EnvConfig) -> np.ndarray:
-    """(1,) of `actions.scheme_dtype`."""
-    scheme = np.zeros(1, actions.scheme_dtype)
-    for name, values in (("offset", config.action.offsets), ("size", config.action.sizes)):
-        scheme[f"{name}_count"] = len(values)
-        scheme[f"{name}s"][0, : len(values)] = values
-    return scheme
+    return actions.plan(quotes[0], accounts[0], last, schemes[0], action, intents)
 
 
 def _as_function(policy: Any) -> Callable[[np.ndarray], np.ndarray]:

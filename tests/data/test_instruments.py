@@ -211,7 +211,7 @@ def test_from_definition__takes_repeated_records_that_agree(saved):
             r"definitions of ESM4 contradict each other \(tick_size 1/4 and 1/10, multiplier 50 and 125\)",
         ),
         ([], EmptyDataError, "holds no definition"),
-        ([definition(**ES)[:-100]], TruncatedFileError, "inside the record after 0 definitions"),
+        ([definition(**ES)[:-100]], TruncatedFileError, "inside the record after 0 others"),
         ([definition(**ES), bytes(100)], CorruptFileError, "fetch the file again"),
     ],
 )

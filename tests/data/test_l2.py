@@ -15,8 +15,10 @@ from bt_gym.core import enums
 from bt_gym.core.market import move, new_market
 from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT
 from bt_gym.data import dbn
+from bt_gym.data.catalogue import remarks
 from bt_gym.data.compiler import Piece, label_phases
 from bt_gym.data.l2 import SCHEMAS, LevelCompiler
+from bt_gym.data.status import change_dtype
 from bt_gym.data.tape import Tape, ingest
 from bt_gym.data.validate import validate
 from bt_gym.errors import SchemaError, TapeError
@@ -201,6 +203,18 @@ def test_session__equals_its_orders_at_every_event() -> None:
     assert_levels(to_records(session.records), 10)
 
 
+def test_status__phases_of_levels_as_the_venue_gives_them() -> None:
+    """A halt is an event without records, before the first event that is not earlier."""
+    rows = mbp.to_array(mbp.published(to_records(stream(*BOOK, add(5, "B", 100, 1), add(6, "B", 100, 1))), 2), 2)
+    changes = np.zeros(1, change_dtype)
+    changes["ts_event"] = changes["ts_recv"] = rows["ts_event"][-1]
+    changes["phase"] = enums.PHASE_HALT
+    compiler = LevelCompiler(TICK, 2, changes=changes)
+    pieces = [piece.events.copy() for feed in (compiler.feed(rows), compiler.finish()) for piece in feed]
+    phases = [enums.names("PHASE_")[code] for code in (np.concatenate(pieces)["flags"] & enums.PHASE_MASK).tolist()]
+    assert phases == ["continuous", "continuous", "continuous", "halt", "halt"]
+
+
 # --- files and tapes
 
 
@@ -227,6 +241,8 @@ def test_ingest__says_what_a_tape_is_made_of(tmp_path: Path, schema: str, book: 
     ladder = levels_after_events(Compiled(tape.records, tape.events, tape.blocks, {}))[-1]
     assert {tick: size for tick, size in ladder["B"].items() if tick == 100} == bids
     assert tape.proof.is_complete
+    (remark,) = [line for line in remarks(tape) if line.startswith("made of")]
+    assert remark.endswith("there are no queues to take a place in")
 
 
 def test_ingest__refuses_files_of_several_schemas_and_schemas_that_make_no_tape(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_gym.data.dbn import mbo_records
-from bt_gym.data.symbology import NS_PER_DAY, Interval, Selection, read_mappings, select, unmapped
+from bt_gym.data.symbology import NS_PER_DAY, Interval, Selection, Splitter, read_mappings, select, unmapped
 from bt_gym.errors import CorruptFileError, SymbolError
 
 PATH = Path("day.mbo.dbn.zst")
@@ -143,3 +143,45 @@ def test_select__says_what_there_is_to_choose_from(symbol, message):
 def test_select__lists_a_few_of_many_symbols():
     with pytest.raises(SymbolError, match="and 990 more"):
         select(PATH, unmapped(range(1000)), None)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(1, 7), st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=3),
+        min_size=1,
+        max_size=5,
+    ),
+    st.lists(st.tuples(st.integers(1, 7), st.integers(0, 8 * 24 - 1)), max_size=40),
+)
+def test_split__deals_out_what_each_selection_takes(spans, stamps):
+    """Whether compared or sorted, with the parts of an instrument in the order of time and of one id each."""
+    taken: set = set()
+    selections = []
+    for name, parts in enumerate(spans):
+        intervals = []
+        for number, first, length in parts:
+            days = {(number, day) for day in range(first, first + length)}
+            if not days & taken:
+                taken |= days
+                intervals.append(
+                    Interval(DAYS[0] + dt.timedelta(first), DAYS[0] + dt.timedelta(first + length), number)
+                )
+        selections.append(Selection(str(name), tuple(intervals)))
+    stamps = sorted(stamps, key=lambda stamp: stamp[1])
+    hours = np.array([hour for _, hour in stamps], np.int64)
+    records = mbo_records(
+        len(stamps),
+        instrument_id=[number for number, _ in stamps],
+        ts_recv=START + hours * (NS_PER_DAY // 24),
+        order_id=np.arange(len(stamps)),
+    )
+    found: dict[int, list] = {}
+    for number, part in Splitter(selections).split(records):
+        assert len(part)
+        assert len(np.unique(part["instrument_id"])) == 1
+        found.setdefault(number, []).append(part)
+    for number, selection in enumerate(selections):
+        expected = records[selection.mask(records)]
+        assert sorted(np.concatenate(found.get(number, [records[:0]]))["order_id"]) == expected["order_id"].tolist()
+        starts = [part["ts_recv"][0] for part in found.get(number, [])]
+        assert starts == sorted(starts)

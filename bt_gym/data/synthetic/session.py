@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bt_gym.core import enums
-from bt_gym.data import dbn
+from bt_gym.data import dbn, status
 from bt_gym.data.synthetic import agenda, flow, lattice, truth, venue
 from bt_gym.data.synthetic import exchange as exchanges
 from bt_gym.data.synthetic import rng as random
@@ -66,6 +66,15 @@ class Session:
             paths.append(Path(folder) / f"{self.profile.symbol}_{date}.mbo.dbn.zst")
             _write(paths[-1], self.records[days == day], self.profile)
         return paths
+
+    def write_status(self, path: Path | str) -> None:
+        """Writes the true phases as a status file of the session's days, beginning with the pre-open."""
+        day = int(self.records["ts_recv"][0]) // dbn.NS_PER_DAY * dbn.NS_PER_DAY
+        last = max(self.ends, int(self.records["ts_recv"][-1]))
+        phases = [(day, enums.PHASE_PRE_OPEN), *self.phases()]
+        end = (last // dbn.NS_PER_DAY + 1) * dbn.NS_PER_DAY
+        symbol, number = self.profile.symbol, self.profile.instrument_id
+        status.write_status(path, phases, symbol=symbol, instrument_id=number, start=day, end=end)
 
     def phases(self) -> list[tuple[int, int]]:
         """When the market changed its phase: (ns, enums.PHASE_*); an auction is followed by continuous trading."""
