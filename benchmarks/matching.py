@@ -24,7 +24,7 @@ from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.execution import book_fill, deliver, request_cancel, run, submit
 from bt_gym.core.market import count_received, move, new_market
-from bt_gym.core.orders import new_account, new_models, report_dtype
+from bt_gym.core.orders import make_account_dtype, new_account, new_models, report_dtype
 
 PROFILE = "es_busy"
 SECONDS = 2400
@@ -33,6 +33,7 @@ CLOCK_NS = 100_000_000
 LATENCY_NS = 50_000
 FEE = 2_050_000  # 1e-6 of the currency per lot
 MAX_POSITION = 50
+ACCOUNT = make_account_dtype(max_orders=48, max_requests=64)  # 20 + 20 quotes and those being cancelled
 
 
 @njit
@@ -40,8 +41,14 @@ def _quote(account, now, side, best, levels):
     """One lot at each of `levels` prices from `best` away from the market; own orders elsewhere are cancelled."""
     step = -1 if side == enums.BUY else 1
     held = 0
+    left = account["orders_live"]
     for order in account["orders"]:
-        if order["status"] == enums.STATUS_FREE or order["side"] != side or order["known_leaves"] == 0:
+        if left == 0:
+            break
+        if order["status"] == enums.STATUS_FREE:
+            continue
+        left -= 1
+        if order["side"] != side or order["known_leaves"] == 0:
             continue
         distance = (order["known_price"] - best) * step
         if 0 <= distance < levels and order["unanswered"] == 0:
@@ -100,7 +107,7 @@ def make_market(stream: Stream, levels: int, records: int | None = None) -> tupl
         maker_fee=FEE,
         taker_fee=FEE,
     )
-    account, market, log = new_account(models), new_market(), np.zeros(1 << 12, report_dtype)
+    account, market, log = new_account(models, ACCOUNT), new_market(), np.zeros(1 << 12, report_dtype)
     start = int(events["ts_event"][stream.opens])
     decisions = _make_market(account, log, market, tape.records, events, tape.blocks, start, levels)
     assert decisions >= 0, "the log of reports is full"

@@ -171,6 +171,7 @@ def _place(account, slot, order_id, ts, side, size, order_type, time_in_force, p
     order["behind_hit"] = 0
     order["acknowledged"] = 0
     order["known_triggered"] = 0
+    order["known_trigger"] = order["trigger"]
     order["is_stop"] = is_stop(order)
     order["unanswered"] = 0
     account["orders_live"] += 1
@@ -832,6 +833,7 @@ def deliver(account, log, until: int) -> int:
                 order["unanswered"] -= 1
             if order["unanswered"] == 0:
                 order["most_leaves"] = row["leaves"]
+                order["known_trigger"] = order["trigger"]  # no modify is under way that could have moved it since
             if row["leaves"] == 0 and order["status"] == enums.STATUS_DONE:
                 order["status"] = enums.STATUS_FREE
                 account["orders_live"] -= 1

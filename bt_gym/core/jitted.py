@@ -221,7 +221,7 @@ def show_own(own, account) -> None:
         row["leaves"] = order["known_leaves"]
         row["state"] = _state(order)
         row["cancelling"] = order["unanswered"] > 0
-        row["trigger"] = order["trigger"] if order["is_stop"] else enums.NO_TICK
+        row["trigger"] = order["known_trigger"] if order["is_stop"] else enums.NO_TICK
         pending += (1 - 2 * np.int64(order["side"])) * np.int64(order["known_leaves"])
         live += 1
     own["live"] = live

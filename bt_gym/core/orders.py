@@ -44,6 +44,7 @@ order_dtype = np.dtype(
         ("most_leaves", "<i4"),  # most lots that may still fill as it knows, modifies under way included
         ("known_size", "<i4"),  # lots ordered in total: as sent, or as the last modify reported has it
         ("known_price", "<i4"),  # limit in ticks likewise; 0 of a market order before its protection price is reported
+        ("known_trigger", "<i4"),  # ticks, of a stop: as sent, or as the answer to the last modify has it
         ("ahead", "<i4"),  # displayed lots before it in the queue; see `ahead_known`
         ("priority", "<i4"),  # tape record at its arrival: a record's priority below it is ahead
         ("trade_ahead", "<i4"),  # lots of the trade under way that went to orders ahead
