@@ -719,7 +719,8 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
     Args:
         log: ring of `report_dtype`, a power of two long. It must hold what one event or one arrival writes on top of
             what is kept (from `account["reports_kept"]` on): own resting orders, plus the lots of the order that
-            arrives or the prices it may reach, whichever is less, plus 3. Orders of one lot in an account of 16: 20.
+            arrives or the prices it may reach, whichever is less, plus 3; own resting orders once more where they may
+            trade with it, and three and its lots for each stop. Orders of one lot in an account of 16: 64 always do.
 
     Returns:
         (time reached, whether the log must be made longer first). When the log is too short, nothing is lost: keep
