@@ -295,8 +295,9 @@ def test_original_design__runs_but_for_the_model_that_is_not_built(session: Path
     assert "ml_model_path" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "results").exists()
-    entry = "strategy.parameters.entry_threshold=1"
-    result = bt_gym(*run, "--set", "strategy.parameters.model=none", "--set", entry, folder=tmp_path)
+    quick = ("model=none", "lookback_period=20", "entry_threshold=1.5")
+    settings = (part for setting in quick for part in ("--set", f"strategy.parameters.{setting}"))
+    result = bt_gym(*run, *settings, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "model: none" in result.stdout
     assert "fill model: probabilistic (fill_probability_at_touch 0.5, queue_position_model pro_rata" in result.stdout
