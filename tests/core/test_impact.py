@@ -42,6 +42,15 @@ def test_linear__walking_the_book_costs_what_one_fill_costs():
     assert parts[0] < parts[2]
 
 
+def test_inverse_lot__is_charged_on_what_it_is_worth():
+    """100 dollars a lot at 50,000 ticks of a dollar: 1,000 lots are worth 2 coins, of which 10 bps are 0.002."""
+    lot = -100 * DOLLAR  # 1e-6 coins times ticks
+    model = a_model(enums.IMPACT_SQUARE_ROOT, size=0.01, exponent=0.5, volume=100_000)
+    assert charge(model, a_footprint(), lot, 1, BUY, S, 50_000, 1_000) == 2_000
+    model = a_model(enums.IMPACT_ALMGREN_CHRISS, fixed=10.0)  # a tick moves the value of a lot by 100 / 50,000 ** 2
+    assert charge(model, a_footprint(), lot, 1, BUY, S, 50_000, 1_000) == round(10 * 1_000 * 100e6 / 50_000**2)
+
+
 def test_square_root__one_per_cent_of_the_volume():
     """Y = 1, 1 % a day, 1 % of the volume: 10 bps."""
     model = a_model(enums.IMPACT_SQUARE_ROOT, size=0.01, exponent=0.5, volume=100_000)
