@@ -18,7 +18,7 @@ from hftbacktest import (
     EXCH_EVENT,
     FILL_EVENT,
     FILLED,
-    GTC,
+    GTX,
     LIMIT,
     LOCAL_EVENT,
     MODIFY_ORDER_EVENT,
@@ -200,11 +200,11 @@ def run_grid(hbt, start, interval, levels, half_spread, skew, max_position, tick
         for level in range(bids):
             order_id = np.uint64(2 * (best_bid - level))
             if order_id not in orders:
-                hbt.submit_buy_order(0, order_id, (best_bid - level) * tick_size, 1.0, GTC, LIMIT, False)
+                hbt.submit_buy_order(0, order_id, (best_bid - level) * tick_size, 1.0, GTX, LIMIT, False)
         for level in range(asks):
             order_id = np.uint64(2 * (best_ask + level) + 1)
             if order_id not in orders:
-                hbt.submit_sell_order(0, order_id, (best_ask + level) * tick_size, 1.0, GTC, LIMIT, False)
+                hbt.submit_sell_order(0, order_id, (best_ask + level) * tick_size, 1.0, GTX, LIMIT, False)
         code = hbt.elapse(interval)
     return _collect(hbt.orders(0), fills, count), code
 
@@ -228,9 +228,9 @@ def run_requests(hbt, requests, interval, tick_size, fills):
                 if order_id in orders:
                     hbt.cancel(0, order_id, False)
             elif request["side"] == 0:
-                hbt.submit_buy_order(0, order_id, price, 1.0, GTC, LIMIT, False)
+                hbt.submit_buy_order(0, order_id, price, 1.0, GTX, LIMIT, False)
             else:
-                hbt.submit_sell_order(0, order_id, price, 1.0, GTC, LIMIT, False)
+                hbt.submit_sell_order(0, order_id, price, 1.0, GTX, LIMIT, False)
             row += 1
         code = hbt.elapse(interval)
         now += interval

@@ -62,6 +62,7 @@ FEE = "0.25"  # currency a lot
 INTERVAL = 100_000_000
 GRID = {"levels": 5, "half_spread": 0.5, "skew": 0.05, "max_position": 50}
 QUOTES = (1, 2, 4, 8, 16)  # a side, for the cost of own orders
+ARRIVED = (enums.EXEC_NEW, enums.EXEC_REJECTED)  # what tells that a new order has reached the exchange
 REASONS = ("inside_the_spread", "shared_volume", "iceberg", "other")  # why a fill of hftbacktest's isn't ours
 PROMISE = 18e6  # records/s, of the original design
 
@@ -285,7 +286,7 @@ def agreement(stream: Stream, grid: Run, rows: np.ndarray) -> dict[str, Any]:
     assert code == 1, f"hftbacktest stopped with code {code}"
     peers = {int(row["order_id"]): row for row in fills[:count]}
     own = {int(row["order_id"]): row for row in grid.fills}
-    orders = {int(row["order_id"]): row for row in grid.reports[grid.reports["exec_type"] == enums.EXEC_NEW]}
+    orders = {int(row["order_id"]): row for row in grid.reports[np.isin(grid.reports["exec_type"], ARRIVED)]}
     filled_at = set(grid.fills["ts_exchange"].tolist())
     reasons: Counter[str] = Counter()
     for order_id in own.keys() | peers.keys():
@@ -306,12 +307,11 @@ def agreement(stream: Stream, grid: Run, rows: np.ndarray) -> dict[str, Any]:
 def requests_of(grid: Run) -> np.ndarray:
     """What the grid has sent, from its reports: a request arrives one latency after it was sent."""
     reports = grid.reports
-    kinds = (enums.EXEC_NEW, enums.EXEC_CANCELED, enums.EXEC_CANCEL_REJECTED)
-    rows = reports[np.isin(reports["exec_type"], kinds)]
+    rows = reports[np.isin(reports["exec_type"], (*ARRIVED, enums.EXEC_CANCELED, enums.EXEC_CANCEL_REJECTED))]
     requests = np.zeros(len(rows), peer.request_dtype)
     requests["ts"] = rows["ts_exchange"] - LATENCY
     requests["order_id"], requests["side"], requests["price"] = rows["order_id"], rows["side"], rows["price"]
-    requests["cancels"] = rows["exec_type"] != enums.EXEC_NEW
+    requests["cancels"] = ~np.isin(rows["exec_type"], ARRIVED)
     return requests
 
 

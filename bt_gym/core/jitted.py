@@ -73,6 +73,7 @@ ask_dtype = np.dtype(
         ("price", "<i4"),  # ticks
         ("order_type", "<i4"),  # enums.ORDER_*
         ("time_in_force", "<i4"),  # enums.TIF_*
+        ("post_only", "<i4"),  # enums.POST_ONLY_*
         ("order_id", "<i8"),  # of the order that a cancel or modify names
     ],
     align=True,
@@ -101,7 +102,7 @@ DECIDE = numba.types.void(
 
 
 @njit
-def _ask(requests, kind, side, size, price, order_type, time_in_force, order_id) -> None:
+def _ask(requests, kind, side, size, price, order_type, time_in_force, order_id, post_only=0) -> None:
     count = requests["count"]
     if count >= requests["asks"].shape[0]:
         requests["lost"] += 1
@@ -114,6 +115,7 @@ def _ask(requests, kind, side, size, price, order_type, time_in_force, order_id)
     ask["order_type"] = order_type
     ask["time_in_force"] = time_in_force
     ask["order_id"] = order_id
+    ask["post_only"] = post_only
     requests["count"] = count + 1
 
 
@@ -121,6 +123,13 @@ def _ask(requests, kind, side, size, price, order_type, time_in_force, order_id)
 def limit(requests, side: int, size: int, price: int) -> None:
     """A limit order at `price` ticks: takes what it reaches, then rests."""
     _ask(requests, REQUEST_NEW, side, size, price, enums.ORDER_LIMIT, enums.TIF_GTC, 0)
+
+
+@njit
+def quote(requests, side: int, size: int, price: int) -> None:
+    """A limit order that is rejected on arrival rather than take: post-only."""
+    kind = enums.ORDER_LIMIT
+    _ask(requests, REQUEST_NEW, side, size, price, kind, enums.TIF_GTC, 0, enums.POST_ONLY_REJECT)
 
 
 @njit
@@ -247,9 +256,9 @@ def _send(account, now: int, requests, refused, count: int) -> int:
         size = np.int64(ask["size"])
         price = np.int64(ask["price"])
         if ask["kind"] == REQUEST_NEW:
-            order_id, reason = submit(
-                account, now, side, size, np.int64(ask["order_type"]), np.int64(ask["time_in_force"]), price
-            )
+            order_type, time_in_force = np.int64(ask["order_type"]), np.int64(ask["time_in_force"])
+            post_only = np.int64(ask["post_only"])
+            order_id, reason = submit(account, now, side, size, order_type, time_in_force, price, 0, 0, post_only)
         elif ask["kind"] == REQUEST_MODIFY:
             reason = request_modify(account, now, order_id, size, price)
         else:

@@ -16,7 +16,7 @@ from bt_gym.core import enums
 from bt_gym.strategy.base import NOTHING, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
-from bt_gym.strategy.jitted import JittedStrategy, cancel, decision, find, limit
+from bt_gym.strategy.jitted import JittedStrategy, cancel, decision, find, quote
 from bt_gym.strategy.quoting import best_ticks, requote
 
 grid_dtype = np.dtype(
@@ -125,10 +125,10 @@ def _requote(memory, now, market, own, trades, requests):
             cancel(requests, order["order_id"])
     for step in range(0, bids, grid["spacing"]):
         if find(own, enums.BUY, best_bid - step) < 0:
-            limit(requests, enums.BUY, grid["size"], best_bid - step)
+            quote(requests, enums.BUY, grid["size"], best_bid - step)
     for step in range(0, asks, grid["spacing"]):
         if find(own, enums.SELL, best_ask + step) < 0:
-            limit(requests, enums.SELL, grid["size"], best_ask + step)
+            quote(requests, enums.SELL, grid["size"], best_ask + step)
 
 
 class JittedGridMarketMaker(JittedStrategy):

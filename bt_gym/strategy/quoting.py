@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from bt_gym.core import enums
 from bt_gym.strategy.base import NOTHING, OrderRequest, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import Side
@@ -22,8 +23,8 @@ def best_ticks(context: StrategyContext) -> tuple[int, int] | None:
 def requote(context: StrategyContext, wanted: Collection[Quote], size: int) -> StrategyOutput:
     """Leaves every order at a wanted price alone, with its place in the queue, and cancels all others.
 
-    What has no order yet gets one of `size` lots: bids first, on each side from the best price on. A price whose order
-    is being cancelled waits until that is known.
+    What has no order yet gets a post-only one of `size` lots: bids first, on each side from the best price on. A price
+    whose order is being cancelled waits until that is known.
     """
     missing = set(wanted)
     cancellations: list[int] = []
@@ -37,7 +38,7 @@ def requote(context: StrategyContext, wanted: Collection[Quote], size: int) -> S
         return NOTHING
     price = context.market_state.price
     orders = [
-        OrderRequest.limit(side, size, price(ticks))
+        OrderRequest.limit(side, size, price(ticks), post_only=enums.POST_ONLY_REJECT)
         for side, ticks in sorted(missing, key=lambda quote: (quote[0], -quote[0].sign * quote[1]))
     ]
     return StrategyOutput(orders, cancellations)  # type: ignore[arg-type]  # a list of ids is one of ids or cancels

@@ -115,8 +115,9 @@ def test_grid__leaves_quotes_whose_price_stays_alone():
         resting(3, Side.SELL, 103, cancelling=True),
         resting(4, Side.SELL, 101),
     )
-    found = asked(rule.on_timer(0, context_at(100, 101, orders=there)))
-    assert found == ([(Side.BUY, 100, 1), (Side.SELL, 102, 1)], [2])
+    output = rule.on_timer(0, context_at(100, 101, orders=there))
+    assert {order.post_only for order in output.orders} == {enums.POST_ONLY_REJECT}
+    assert asked(output) == ([(Side.BUY, 100, 1), (Side.SELL, 102, 1)], [2])
 
 
 def test_grid__leans_against_the_position():
