@@ -33,7 +33,7 @@ TICK = 0.25
 MARKET = EventKind.TRADE | EventKind.QUOTE | EventKind.BOOK | EventKind.PHASE
 EVERYTHING = MARKET | EventKind.OWN
 ENTRY, RESPONSE = 60_000, 50_000  # ns, of the default latencies
-THIN = replace(PROFILES["es"], name="thin", takes_per_second=0.22, depth_orders=300, depth_levels=30)
+THIN = replace(PROFILES["es"], name="thin", depth_orders=300, depth_levels=30)
 OTHER = replace(THIN, name="other", symbol="SYNM6", instrument_id=4002)
 
 
