@@ -414,7 +414,11 @@ def test_ingest__join_and_symbol_choose(tmp_path: Path):
     run = ("backtest", "bare.yaml", "--symbol", "SYNM6", "--day", "2026-01-06")
     refused(bt_gym(*run, folder=tmp_path), "also holds 2026-01-05", "--by-day")
     assert bt_gym(*run, "--day", "2026-01-05", folder=tmp_path).returncode == 0
-    bt_gym("ingest", "batch", folder=tmp_path)
+    daily = bt_gym("ingest", "batch", folder=tmp_path)
+    assert len(daily.stdout.splitlines()) == 4
+    assert bt_gym(*run, folder=tmp_path).returncode == 0
+    assert bt_gym(*run, "--day", "2026-01-05", folder=tmp_path).returncode == 0
+    Path(joined.stdout.strip()).unlink()
     refused(bt_gym(*run, "--day", "2026-01-05", folder=tmp_path), "in 2 tapes", "--join")
     refused(bt_gym("ingest", "batch", "--symbol", "SYNZ9", folder=tmp_path), "no symbol 'SYNZ9'")
 

@@ -84,14 +84,17 @@ class Catalogue:
     def find(self, symbol: str, days: Sequence[dt.date]) -> list[Path]:
         """The tapes of a symbol that hold these days, in the order of time; each day in exactly one.
 
-        Where several hold a day, the one of fewest days is taken.
+        A tape of just these days is taken if there is one, else for each day the tape of fewest days that holds it.
 
         Raises:
             TapeError: a day isn't there, or only in a tape that is stale or damaged.
         """
         entries = [entry for entry in self.entries() if entry.symbol == symbol]
+        wanted = tuple(sorted(set(days)))
+        if exact := [entry.path for entry in entries if (entry.state, entry.days) == ("ok", wanted)]:
+            return exact[:1]
         chosen: dict[Path, Entry] = {}
-        for day in sorted(days):
+        for day in wanted:
             holding = [entry for entry in entries if day in entry.days]
             usable = [entry for entry in holding if entry.state == "ok"]
             if not usable:

@@ -68,6 +68,15 @@ def test_find__takes_the_tape_of_fewest_days(folder: Path) -> None:
     assert catalogue.find("ESH4", [DAYS[4], DAYS[1]]) == [single, later]
 
 
+def test_find__prefers_one_tape_of_just_these_days(folder: Path) -> None:
+    joined, first, second = made(folder, 0, 1), made(folder, 0), made(folder, 1)
+    catalogue = Catalogue(folder)
+    assert catalogue.find("ESH4", [DAYS[1], DAYS[0]]) == [joined]
+    assert catalogue.find("ESH4", [DAYS[1]]) == [second]
+    joined.unlink()
+    assert catalogue.find("ESH4", [DAYS[1], DAYS[0]]) == [first, second]
+
+
 def test_find__says_what_there_is_instead(folder: Path) -> None:
     catalogue = Catalogue(folder)
     with pytest.raises(TapeError, match=r"no tape of ESH4 on 2023-11-14, the catalogue has no tape of it: make it"):
