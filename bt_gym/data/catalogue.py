@@ -195,6 +195,9 @@ def _remarks(tape: Tape) -> Iterator[str]:
     last = tape.events[-1]
     if enums.NO_TICK not in (last["bid"], last["ask"]) and last["bid"] >= last["ask"]:
         yield "ends with a crossed book"
+    if tape.book != "l3":
+        held = f"the best {tape.metadata['levels']} levels a side" if tape.book == "l2" else "trades alone"
+        yield f"made of {held}: there are no queues to take a place in"
     counters = tape.metadata["counters"]
     unusual = [f"{counters[name]:,} {name}" for name in ANOMALIES if counters.get(name)]
     if unusual:

@@ -203,7 +203,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a block": lambda data: flipped(data, data.index(compile_array(SESSION).blocks.tobytes()) + 17),
     "the tick size": lambda data: data.replace(b'"tick_size_nanos": 250', b'"tick_size_nanos": 251'),
     "a counter": lambda data: data.replace(b'"volume": 6', b'"volume": 7'),
-    "no JSON": lambda data: data.replace(b'{"compiler"', b"{'compiler'"),
+    "no JSON": lambda data: data.replace(b'{"book"', b"{'book'"),
     "no metadata": lambda data: data.replace(b"bt_gym", b"bt_fym"),
     "another table": lambda data: arrow(pa.table({"a": [1, 2]})),
     "no rows": lambda data: arrow(pa.ipc.open_file(data).read_all().slice(0, 0)),
