@@ -16,6 +16,7 @@ from bt_gym.backtest.wide_desk import WideDesk
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.base import Strategy
 from bt_gym.strategy.context import StrategyContext
+from bt_gym.strategy.features import Features
 from bt_gym.strategy.jitted import JittedStrategy
 
 _STEPS_PER_PROGRESS = 1024
@@ -61,7 +62,7 @@ def contexts_of(
             lane.market,
             strategy.config,
             contexts,
-            account.execution,
+            Features(lane.tape, account.execution, lane.market),
         )
     return contexts
 

@@ -119,7 +119,7 @@ class EnvConfig(Section):
     execution: ExecutionConfig = ExecutionConfig()
     """Latency, fills and impact, as in a backtest."""
     risk: RiskLimitsConfig = RiskLimitsConfig()
-    """Limits on orders, positions and losses."""
+    """Limits: those on orders reject them, max_loss and max_drawdown end the episode."""
     decision: DecisionConfig = DecisionConfig()
     """The decision clock."""
     action: ActionConfig = QuotesActionConfig()

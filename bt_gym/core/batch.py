@@ -42,17 +42,18 @@ from bt_gym.core.features import (
     restart,
     sums_dtype,
 )
+from bt_gym.core.fees import fee_of
 from bt_gym.core.market import best_price, market_dtype, received_at, seek
 from bt_gym.core.matching import taken_at
 from bt_gym.core.orders import make_account_dtype, models_dtype, new_account, report_dtype
-from bt_gym.core.positions import equity
+from bt_gym.core.positions import equity, worth
 from bt_gym.core.tape import LADDER_TICKS, block_dtype, event_dtype, record_dtype
 
 MAX_ORDERS = 8
 MAX_REQUESTS = 16
 MAX_TAKEN = 16
 LOG_ROWS = 64
-REASONS = 24
+REASONS = 40  # more than there are REASON_*
 NS_PER_SECOND = 1_000_000_000
 
 CLOCK_TIME = 0  # a decision every `clock_step` ns
@@ -80,8 +81,6 @@ settings_dtype = np.dtype(
         ("window", "<i8"),  # ns
         ("max_steps", "<i8"),  # 0: no limit
         ("ordered", "<i8"),  # 1: windows one after the other instead of at random
-        ("max_loss", "<i8"),  # 1e-6 of the currency; -1 no limit
-        ("max_drawdown", "<i8"),
         ("inventory_penalty", "<f8"),  # ticks a second on one lot, times lots squared
         ("dampening", "<f8"),  # part of the gain of the open position that is not rewarded
         ("lags", "<i8", (MAX_LAGS,)),  # ns, of the features
@@ -481,31 +480,37 @@ def _advance(env, records, events, blocks, until: int, on_fill: bool) -> int:
 
 
 @njit
-def _liquidated(account, market, events) -> int:
-    """Equity in 1e-6 at the exchange's truth if the position were sent home against the book as received, fees paid."""
+def _liquidated(account, market, events) -> tuple[int, int]:
+    """(equity, fees on top) in 1e-6 at the exchange's truth if the position were sent home on the book as received."""
     position, models = account["position"], account["models"]
+    tick_value = models["tick_value"]
     left = abs(np.int64(position["size"]))
-    value = position["cash"] - position["fees"] - models["taker_fee"] * left
+    value = position["cash"] - position["fees"]
+    fees = np.int64(0)
     if left == 0:
-        return value
+        return value, fees
     sign = 1 if position["size"] > 0 else -1
     side = enums.BID if sign > 0 else enums.ASK
     number = market["event"] - 1
     tick = best_price(events[number], side)
     if tick == enums.NO_TICK:  # nobody there: the mark, rounded against us
-        tick = market["mark2"] // 2 if sign > 0 else -(-market["mark2"] // 2)
-        return value + sign * left * tick * models["tick_value"]
-    for _ in range(128):
+        tick = np.int64(market["mark2"]) // 2 if sign > 0 else -(-np.int64(market["mark2"]) // 2)
+    volume = position["volume"]
+    for step in range(128):
         offset = tick - market["base"]
-        if not 0 <= offset < LADDER_TICKS:
-            break
-        lots = min(left, max(np.int64(market["ladder"][side, offset]) - taken_at(account, side, tick), 0))
-        value += sign * lots * tick * models["tick_value"]
-        left -= lots
+        is_last = step == 127 or not 0 <= offset < LADDER_TICKS  # what nobody shows is sold where the view ends
+        lots = left
+        if not is_last:
+            lots = min(left, max(np.int64(market["ladder"][side, offset]) - taken_at(account, side, tick), 0))
+        if lots > 0:
+            value += worth(sign * lots, tick, tick_value)
+            fees += fee_of(models, volume, lots, tick, enums.LIQUIDITY_TAKER, left == abs(position["size"]))
+            volume += lots
+            left -= lots
         if left == 0:
             break
         tick -= sign
-    return value + sign * left * tick * models["tick_value"]
+    return value - fees, fees
 
 
 @njit
@@ -519,11 +524,11 @@ def _finish(env, events, reason: int) -> int:
     marked = equity(account["position"], market["mark2"], tick_value)
     episode["fees"] = account["position"]["fees"]
     episode["max_inventory"] = account["position"]["max_size"]
-    episode["pnl_liquidated"] = _liquidated(account, market, events)
+    episode["pnl_liquidated"], fees = _liquidated(account, market, events)
     episode["pnl"] = marked
     if reason >= END_CLOSE:
         episode["pnl"] = episode["pnl_liquidated"]
-        episode["fees"] += abs(np.int64(account["position"]["size"])) * account["models"]["taker_fee"]
+        episode["fees"] += fees
     return episode["pnl"]
 
 
@@ -550,14 +555,15 @@ def _step_one(env, source, records, events, blocks, rows, codes, settings, actio
 
     tick_value = account["models"]["tick_value"]
     position = account["known_position"]
-    worth = equity(position, market["mark2"], tick_value)
-    episode["peak"] = max(episode["peak"], worth)
-    fallen = episode["peak"] - worth
+    value = equity(position, market["mark2"], tick_value)
+    episode["peak"] = max(episode["peak"], value)
+    fallen = episode["peak"] - value
     episode["max_drawdown"] = max(episode["max_drawdown"], fallen)
     reason = END_NONE
-    if settings["max_loss"] >= 0 and worth <= -settings["max_loss"]:
+    limits = account["models"]
+    if 0 <= limits["max_loss"] <= -value:
         reason = END_LOSS
-    elif settings["max_drawdown"] >= 0 and fallen >= settings["max_drawdown"]:
+    elif 0 <= limits["max_drawdown"] <= fallen:
         reason = END_DRAWDOWN
     elif now >= episode["end"]:
         reason = episode["at_end"]
@@ -572,10 +578,10 @@ def _step_one(env, source, records, events, blocks, rows, codes, settings, actio
     if settings["dampening"] != 0.0:
         shaping -= settings["dampening"] * max(0.0, size * (market["mark2"] - env["mark2"]) / 2)
     if reason != END_NONE:
-        worth = _finish(env, events, reason)
-    reward = (worth - env["equity"]) / tick_value + shaping
+        value = _finish(env, events, reason)
+    reward = (value - env["equity"]) / tick_value + shaping
     episode["shaping"] += shaping
-    env["equity"] = worth
+    env["equity"] = value
     env["mark2"] = market["mark2"]
     return reward, reason
 

@@ -273,7 +273,7 @@ def add_up(memory, market, records, events, blocks, end: int) -> None:
                 deep += _deep_lots(market, blocks, enums.ASK, old_ask)
         first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
         last = np.int64(events[number]["end"])
-        receive_one(market, records, blocks, number, first, last, after)
+        receive_one(market, records, events, blocks, number, first, last)
         if flows:
             if bid >= old_bid:
                 top += _lots(market, blocks, enums.BID, bid)

@@ -199,8 +199,8 @@ def _receive(market, records, events, blocks, end: int) -> None:
 
 
 @njit
-def receive_one(market, records, blocks, number: int, first: int, last: int, mark: int) -> None:
-    """Receives event `number`, the next one, with records `first:last`, which leaves the mid `mark` (`mid2`)."""
+def receive_one(market, records, events, blocks, number: int, first: int, last: int) -> None:
+    """Receives event `number`, the next one, with records `first:last`."""
     block = market["block"] + 1
     if number == 0 and block == 0:
         market["base"] = blocks[0]["base"]
@@ -210,9 +210,10 @@ def receive_one(market, records, blocks, number: int, first: int, last: int, mar
         market["ladder"][:] = blocks[block]["ladder"]
     _apply(market, records, first, last)
     market["event"] = number + 1
-    market["mark_is_stale"] = mark == enums.NO_TICK
-    if mark != enums.NO_TICK:
-        market["mark2"] = mark
+    is_valid = mid2(events[number]) != enums.NO_TICK
+    market["mark_is_stale"] = not is_valid
+    if is_valid:
+        _mark(market, events[number])
 
 
 @njit
@@ -241,7 +242,8 @@ def seek(market, records, events, blocks, end: int) -> None:
     for number in range(end - 1, -1, -1):
         if market["mark2"] != enums.NO_TICK:
             break
-        market["mark2"] = mid2(events[number])
+        if mid2(events[number]) != enums.NO_TICK:
+            _mark(market, events[number])
 
 
 @njit

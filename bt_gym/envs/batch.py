@@ -84,7 +84,7 @@ class Batch:
         config = self.config
         settings = np.zeros(1, batch.settings_dtype)
         row = settings[0]
-        decision, reward, risk = config.decision, config.reward, config.risk
+        decision, reward = config.decision, config.reward
         row["clock"] = _CLOCKS[decision.clock]
         row["clock_step"] = round(decision.interval_ms * 1e6) if decision.clock == "time" else decision.count
         row["on_fill"] = decision.on_fill
@@ -92,8 +92,6 @@ class Batch:
         row["window"] = round(config.data.window_s * 1e9)
         row["max_steps"] = max_steps or 0
         row["ordered"] = config.data.sampling == "ordered"
-        row["max_loss"] = -1 if risk.max_loss_micros is None else risk.max_loss_micros
-        row["max_drawdown"] = -1 if risk.max_drawdown_micros is None else risk.max_drawdown_micros
         row["inventory_penalty"] = reward.inventory_penalty
         row["dampening"] = reward.dampening
         row["lags"] = self.features.lags

@@ -45,8 +45,6 @@ class Markets:
         self._sums = [feature_sums(tape) for tape in self.tapes]  # kept alive for the addresses
         first = [int(tape.events["ts_event"][0]) for tape in self.tapes]
         self.days = np.array([int(f"{datetime.fromtimestamp(ts // 10**9, UTC):%Y%m%d}") for ts in first], np.int64)
-        # a loss ends the episode, which is the environment's affair
-        limits = config.risk.model_copy(update={"max_loss": None, "max_drawdown": None})
         templates = []
         spans: list[tuple[int, ...]] = []
         for number, (tape, instrument) in enumerate(tapes):
@@ -57,7 +55,7 @@ class Markets:
             for name in ("record", "event", "block"):
                 source[f"{name}_count"] = len(arrays[f"{name}s"])
             source["extra_delay"] = self.extra_delay
-            models = execution_models(config.execution, limits, instrument)
+            models = execution_models(config.execution, config.risk, instrument)
             self.sources["models"][number] = models[0]
             templates.append(new_envs(1, models))
             spans += [(number, *span) for span in find_spans(tape.events, window, self.extra_delay)]

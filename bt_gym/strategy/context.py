@@ -1,6 +1,6 @@
 """What a strategy may look at: the market as received, its position and orders as reported. Nothing from the future."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from bt_gym.core.market import recent_trades
 from bt_gym.core.tape import LADDER_TICKS
 from bt_gym.data.instruments import Instrument
 from bt_gym.strategy.events import Side, Trade
+from bt_gym.strategy.features import Features
 
 _PHASES = enums.names("PHASE_")
 _STATES = enums.names("STATE_")
@@ -179,7 +180,7 @@ class StrategyContext:
         market: np.ndarray,
         config: Mapping[str, Any],
         contexts: "dict[str, StrategyContext]",
-        execution: ExecutionEngine | None = None,
+        features: Features | None = None,
     ) -> None:
         self.strategy_id = strategy_id
         self.symbol = instrument.symbol
@@ -193,7 +194,7 @@ class StrategyContext:
         self._quantity = account["known_position"]["size"]
         self._own = np.zeros(1, own_dtype)
         self._show = bound(_show, self._own, account)
-        self._execution = execution  # with the reports, those on their way included: for the features of a policy
+        self._features = features
 
     def of(self, symbol: str) -> "StrategyContext":
         """The same strategy's context of another instrument of the run.
@@ -204,6 +205,16 @@ class StrategyContext:
         context = self._contexts[symbol]
         context.current_time = self.current_time
         return context
+
+    def features(self, names: Sequence[str]) -> np.ndarray:
+        """Features as environments have them (docs/environment.md), (F,) float32, at the current time.
+
+        Raises:
+            ValueError: a name is unknown.
+        """
+        if self._features is None:
+            raise ValueError("features: this context was made without a tape")
+        return self._features.read(names, self.current_time)
 
     @property
     def position(self) -> PositionView:

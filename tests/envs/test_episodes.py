@@ -9,6 +9,7 @@ from bt_gym import BacktestConfig, Backtester, OrderCancel, OrderRequest, OrderU
 from bt_gym._jit import njit
 from bt_gym.core import actions as schemes
 from bt_gym.core import enums
+from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.core.positions import equity
 from bt_gym.strategy.base import NOTHING
 from bt_gym.strategy.events import EventKind
@@ -112,6 +113,7 @@ class Quoter(Strategy):
     subscriptions: EventKind = EventKind.OWN
     timer_interval_ns: int | None = CLOCK
     quotes: np.ndarray = field(default_factory=lambda: np.zeros(1, schemes.quotes_dtype))
+    seen: list = field(default_factory=list)
 
     def on_market_event(self, event, context):
         return NOTHING
@@ -120,6 +122,7 @@ class Quoter(Strategy):
         number = (timestamp - self.start) // CLOCK
         if not 0 <= number < len(self.acts):
             return NOTHING
+        self.seen.append(context.features(DEFAULT_FEATURES[:-1]))
         intents = np.zeros(schemes.MAX_INTENTS, schemes.intent_dtype)
         last = int(context._market["event"][0]) - 1
         bid, ask = self.acts[number].tolist()
@@ -138,17 +141,17 @@ class Quoter(Strategy):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_env__and_backtester_write_the_same_fills(seed):
+def test_env__and_backtester_write_the_same_fills_and_see_the_same_features(seed):
     execution = {"latency_model": {"network_latency_us": 20_000, "compute_latency_us": 300}}  # long: many races
     env = single(window_s=50.0, days=1, execution=execution)
     spans = env._batch.markets.spans
     start = (int(spans["first"][0]) // CLOCK + 2) * CLOCK
     acts = eager(seed, 250)
-    env.reset(seed=1, options={"start_ns": start})
+    observations = [env.reset(seed=1, options={"start_ns": start})[0]]
     log = []
     known = 0
     for act in acts:
-        env.step(act)
+        observations.append(env.step(act)[0])
         row = env._batch.envs[0]
         written = int(row["account"]["reports_written"])
         log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
@@ -166,6 +169,8 @@ def test_env__and_backtester_write_the_same_fills(seed):
     account = backtester.accounts[0].metrics.account
     theirs = account.fills[account.fills["ts_exchange"] <= end]
     ours = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
+    assert DEFAULT_FEATURES[-1] == "remaining_time"  # which a strategy has none of
+    assert np.array_equal(np.array(observations)[:-1, :-1], np.array(quoter.seen))
     assert len(ours) >= 100
     assert ours.tobytes() == theirs.tobytes()
     cancels = sum(row["exec_type"] == enums.EXEC_CANCEL_REJECTED for row in log)
