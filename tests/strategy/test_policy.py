@@ -1,5 +1,6 @@
 """A policy in the Backtester is the policy in the environment: observations, fills, profit."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -8,7 +9,7 @@ from bt_gym.config.env import DecisionConfig, MarketMakingConfig
 from bt_gym.core import enums
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.policy import PolicyStrategy
-from tests.envs.make import SECOND, single, tapes
+from tests.envs.make import ID, SECOND, TRADING, sections, tapes
 
 CLOCK = 200_000_000
 WINDOW = 50
@@ -26,22 +27,27 @@ def backtester(strategy: PolicyStrategy) -> Backtester:
     return Backtester(config, files=[tapes()[0].path]).add_strategy("policy", strategy)
 
 
-def hashed(observations: np.ndarray) -> np.ndarray:
-    """Actions that look random and follow from every bit of the observation."""
+def hashed(observations: np.ndarray, name: str) -> np.ndarray:
+    """Actions (1, 2), or targets (1,), that look random and follow from every bit of the observation."""
     words = observations.view(np.uint32).astype(np.uint64)
     mixed = (words * np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B1)).sum(1) >> np.uint64(7)
+    if name == TRADING:
+        return (mixed % 3).astype(int)
     codes = np.array([0, 1, 2, 3, 3, 3, 4, 5])
     return codes[np.stack([mixed % 8, (mixed >> np.uint64(3)) % 8], 1).astype(int)]
 
 
-def test_policy_strategy__sees_and_trades_what_the_environment_does():
-    env = single(window_s=float(WINDOW), days=1, execution=EXECUTION, risk=LIMITS)
+@pytest.mark.parametrize("name", [ID, TRADING])
+def test_policy_strategy__sees_and_trades_what_the_environment_does(name: str):
+    decision = {"interval_ms": CLOCK / 1e6}
+    more = sections(window_s=float(WINDOW), days=1, execution=EXECUTION, risk=LIMITS, decision=decision)
+    env = gym.make(name, disable_env_checker=True, **more).unwrapped
     start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 2) * CLOCK
     observation, _ = env.reset(seed=1, options={"start_ns": start})
     theirs, log, known, truncated = [], [], 0, False
     while not truncated:
         theirs.append(observation)
-        observation, _, _, truncated, info = env.step(hashed(observation[None])[0])
+        observation, _, _, truncated, info = env.step(hashed(observation[None], name)[0])
         row = env._batch.envs[0]
         written = int(row["account"]["reports_written"])
         log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
@@ -51,7 +57,7 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does():
 
     def watched(observations: np.ndarray) -> np.ndarray:
         ours.append(observations[0])
-        return hashed(observations)
+        return hashed(observations, name)
 
     run = backtester(PolicyStrategy(watched, env.config, start_ns=start, windows=1))
     run.run()
@@ -101,6 +107,12 @@ def test_policy_strategy__withdraws_after_its_windows():
     assert strategy.start_ns is not None
     assert len(fills)
     assert fills["ts_exchange"].max() < strategy.start_ns + 10.1 * SECOND
+
+
+def test_policy_strategy__refuses_actions_out_of_bounds():
+    strategy = PolicyStrategy(lambda obs: np.array([[3, 8]]), MarketMakingConfig())
+    with pytest.raises(ValueError, match=r"action \[3, 8\]: not one of the environment"):
+        backtester(strategy).run()
 
 
 def test_policy_strategy__refuses_what_it_cant_do():
