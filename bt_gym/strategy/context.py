@@ -8,7 +8,7 @@ import numpy as np
 
 from bt_gym._jit import bound, njit
 from bt_gym.core import enums
-from bt_gym.core.execution import ExecutionEngine, Session
+from bt_gym.core.execution import Session
 from bt_gym.core.impact import offset
 from bt_gym.core.jitted import own_dtype, show_own
 from bt_gym.core.market import recent_trades

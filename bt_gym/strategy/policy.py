@@ -16,15 +16,11 @@ import numpy as np
 from bt_gym._jit import njit
 from bt_gym.config.env import EnvConfig
 from bt_gym.core import actions
-from bt_gym.core.features import FeatureSet, extract, follow, look, memory_dtype
-from bt_gym.core.market import new_market
-from bt_gym.data.sidecar import feature_sums
-from bt_gym.data.tape import Tape
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.base import NOTHING, OrderRequest, OrderUpdate, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
-from bt_gym.strategy.scheme import default_features, make_scheme, withdrawal
+from bt_gym.strategy.scheme import action_sizes, default_features, make_scheme
 
 
 class PolicyStrategy(Strategy):
@@ -32,6 +28,7 @@ class PolicyStrategy(Strategy):
 
     Attributes:
         start_ns: when its window begins; it does nothing before.
+        features: names (F,) of the environment's.
         observation: (F,) float32, the last one.
     """
 
@@ -58,8 +55,8 @@ class PolicyStrategy(Strategy):
         self.env_config = config
         self.start_ns = start_ns
         self.windows = windows
-        self.features = FeatureSet(config.observation.features or default_features(config.action))
-        self.observation = np.zeros(len(self.features.names), np.float32)
+        self.features = tuple(config.observation.features or default_features(config.action))
+        self.observation = np.zeros(len(self.features), np.float32)
         decision = config.decision
         if decision.clock == "time":
             self.timer_interval_ns = round(decision.interval_ms * 1e6)
@@ -69,11 +66,10 @@ class PolicyStrategy(Strategy):
             self.timer_interval_trades = decision.count
         self._window_ns = round(config.data.window_s * 1e9)
         self._scheme = make_scheme(config.action)
+        self._sizes = action_sizes(config.action)
         self._quotes = np.zeros(1, actions.quotes_dtype)
         self._intents = np.zeros(actions.MAX_INTENTS, actions.intent_dtype)
-        self._memory = np.zeros(1, memory_dtype)
-        self._market = new_market()
-        self._rows: np.ndarray | None = None
+        self._remaining = [index for index, name in enumerate(self.features) if name == "remaining_time"]
 
     def on_market_event(self, event: MarketEvent, context: StrategyContext) -> StrategyOutput:
         return NOTHING
@@ -85,43 +81,31 @@ class PolicyStrategy(Strategy):
             return NOTHING
         number, passed = divmod(timestamp - self.start_ns, self._window_ns)
         if self.windows is not None and number >= self.windows:
-            action = withdrawal(self.env_config.action)
+            if self._scheme["kind"][0] == actions.SCHEME_TARGET:
+                return NOTHING
+            action = np.array([actions.WITHDRAW, actions.WITHDRAW, 0])
         else:
-            self._observe(timestamp, (self._window_ns - passed) / self._window_ns, context)
-            action = np.atleast_1d(np.asarray(self.policy(self.observation[None].copy()))[0]).astype(np.int64)
-        events = self._tape(context).events
+            self.observation = context.features(self.features)
+            self.observation[self._remaining] = (self._window_ns - passed) / self._window_ns
+            action = self._action(self.policy(self.observation[None].copy()))
+        events = context.market_state._session.events
         count = _plan(self._quotes, context._account, events, context._market, self._scheme, action, self._intents)
-        if count < 0:
-            raise ValueError(f"action {action.tolist()}: not one of the environment's")
         return self._output(self._intents[:count], context)
 
-    def _observe(self, now: int, remaining: float, context: StrategyContext) -> None:
-        """Writes the environment's observation at `now` (ns)."""
-        tape = self._tape(context)
-        if self._rows is None:
-            self._rows = feature_sums(tape)
-            self._market["extra_delay"] = context._market["extra_delay"]
-        _observe(
-            self._memory,
-            context._account,
-            context._execution.log,  # type: ignore[union-attr]  # a run's context has it
-            self._market,
-            context._market,
-            tape.records,
-            tape.events,
-            tape.blocks,
-            self._rows,
-            self.features.lags,
-            self.features.depth,
-            self.features.codes,
-            now,
-            remaining,
-            self.observation,
-        )
+    def _action(self, action: Any) -> np.ndarray:
+        """The codes (D,) of an action (1, D), or of one number (1,).
 
-    @staticmethod
-    def _tape(context: StrategyContext) -> Tape:
-        return context.market_state._session  # type: ignore[return-value]  # a run is over tapes
+        Raises:
+            ValueError: it isn't one of the environment's.
+        """
+        codes = np.asarray(action).reshape(-1)
+        if (
+            len(codes) != len(self._sizes)
+            or codes.dtype.kind not in "iu"
+            or not ((codes >= 0) & (codes < self._sizes)).all()
+        ):
+            raise ValueError(f"action is {action!r}: must be {len(self._sizes)} integers below {self._sizes.tolist()}")
+        return codes.astype(np.int64)
 
     def _output(self, intents: np.ndarray, context: StrategyContext) -> StrategyOutput:
         output = StrategyOutput()
@@ -131,26 +115,15 @@ class PolicyStrategy(Strategy):
                 output.cancellations.append(order_id)
             elif kind == actions.INTENT_MODIFY:
                 output.updates.append(OrderUpdate(order_id, size, price))
-            elif kind == actions.INTENT_LIMIT:
-                output.orders.append(OrderRequest.limit(Side(side), size, price))
-            else:
+            elif kind == actions.INTENT_MARKET:
                 output.orders.append(OrderRequest.market(Side(side), size))
+            else:
+                output.orders.append(OrderRequest.limit(Side(side), size, price))
         return output
 
     @property
     def config(self) -> Mapping[str, Any]:
         return {"policy": type(self.policy).__name__, "environment": self.env_config.model_dump(mode="json")}
-
-
-@njit
-def _observe(
-    memories, accounts, log, markets, received, records, events, blocks, rows, lags, depth, codes, now, remaining, out
-):
-    """Brings `markets` (1,) and the sums to what the run has received, and extracts the features."""
-    memory, market = memories[0], markets[0]
-    follow(memory, market, records, events, blocks, rows, received[0]["event"])
-    look(memory, market, events, rows, now, lags, depth)
-    extract(memory, accounts[0], log, market, records, events, blocks, codes, now, remaining, out)
 
 
 @njit

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bt_gym.config.env import QuotesActionConfig, TargetActionConfig
-from bt_gym.core.actions import FIRST_OFFSET, SCHEME_QUOTES, SCHEME_TARGET, WITHDRAW, scheme_dtype
+from bt_gym.core.actions import FIRST_OFFSET, SCHEME_QUOTES, SCHEME_TARGET, scheme_dtype
 from bt_gym.core.features import DEFAULT_FEATURES
 
 
@@ -30,13 +30,6 @@ def action_sizes(action: QuotesActionConfig | TargetActionConfig) -> np.ndarray:
     codes = FIRST_OFFSET + len(action.offsets)
     sizes = [len(action.sizes)] if len(action.sizes) > 1 else []
     return np.array([codes, codes, *sizes], np.int64)
-
-
-def withdrawal(action: QuotesActionConfig | TargetActionConfig) -> np.ndarray:
-    """(D,) int64: the action that leaves no quote behind; of targets the one nearest to flat."""
-    if isinstance(action, TargetActionConfig):
-        return np.array([int(np.argmin(np.abs(action.targets)))], np.int64)
-    return np.array([WITHDRAW, WITHDRAW, 0], np.int64)
 
 
 def default_features(action: QuotesActionConfig | TargetActionConfig) -> tuple[str, ...]:

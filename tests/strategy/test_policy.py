@@ -111,7 +111,7 @@ def test_policy_strategy__withdraws_after_its_windows():
 
 def test_policy_strategy__refuses_actions_out_of_bounds():
     strategy = PolicyStrategy(lambda obs: np.array([[3, 8]]), MarketMakingConfig())
-    with pytest.raises(ValueError, match=r"action \[3, 8\]: not one of the environment"):
+    with pytest.raises(ValueError, match=r"must be 2 integers below \[8, 8\]"):
         backtester(strategy).run()
 
 
