@@ -49,7 +49,11 @@ IN_A_PROCESS = """
 import json, resource, sys
 from bt_gym.data.tape import Tape, ingest
 tape = Tape.open(ingest([sys.argv[1]], tick_size_nanos=int(sys.argv[2]), folder=sys.argv[3]), verify=False)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:  # ru_maxrss would count what the parent had in memory when it forked
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+except OSError:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"records": int(tape.events["source"][-1]), "peak_mb": peak / 1024}))
 """
 
