@@ -105,15 +105,15 @@ def check_tape(fill_model: FillModelConfig, tape: Tape) -> None:
     """Refuses a fill model that the tape can't support.
 
     Raises:
-        TapeError: it can't: the tape knows level sizes only and the model follows single orders, or it has no book.
+        ConfigError: the model follows single orders, the tape knows level sizes only.
+        TapeError: the tape has no book at all.
     """
     if tape.book == "none":
         raise TapeError(f"{tape.path}: holds trades alone: orders need a book, ingest mbo or mbp-10 data")
     if tape.book == "l2" and needs_orders(fill_model):
-        raise TapeError(
-            f"{tape.path}: holds the best {tape.metadata['levels']} levels a side, no single orders (L2), but "
-            f"execution.fill_model {fill_model.type} needs these: ingest mbo data, or set a queue model of levels, "
-            "such as risk_averse"
+        raise ConfigError(
+            f"backtest.execution.fill_model.type: {fill_model.type} needs order by order data, {tape.path} holds level "
+            "sizes only (L2): ingest mbo data, or set a queue model of levels, such as risk_averse"
         )
 
 

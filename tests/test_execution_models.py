@@ -109,7 +109,7 @@ def test_check_tape__level_data_have_no_queue():
         fill_model = execution(fill_model=fill).fill_model
         assert needs_orders(fill_model)
         check_tape(fill_model, tape("l3"))
-        with pytest.raises(TapeError, match=f"best 10 levels a side, no single orders.*{fill['type']} needs these"):
+        with pytest.raises(ConfigError, match=f"{fill['type']} needs order by order data, ESH4.tape.arrow holds level"):
             check_tape(fill_model, tape("l2"))
     with pytest.raises(TapeError, match="holds trades alone"):
         check_tape(execution(fill_model={"type": "risk_averse"}).fill_model, tape("none"))

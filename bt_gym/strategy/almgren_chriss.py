@@ -35,7 +35,7 @@ def urgency(duration: float, slices: int, sigma: float, eta: float, gamma: float
 def holdings(size: float, duration: float, slices: int, kappa: float) -> list[float]:
     """x_0 ... x_N: what is still to be done after each slice; a straight line (TWAP) for kappa = 0.
 
-    >>> [round(x) for x in holdings(1e6, 5, 5, 0.607076)]
+    >>> [round(x) for x in holdings(1e6, 5, 5, 0.60707616)]
     [1000000, 541956, 289854, 147897, 62142, 0]
     """
     left = [duration * (slices - j) / slices for j in range(slices + 1)]

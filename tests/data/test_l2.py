@@ -21,7 +21,7 @@ from bt_gym.data.l2 import SCHEMAS, LevelCompiler
 from bt_gym.data.status import change_dtype
 from bt_gym.data.tape import Tape, ingest
 from bt_gym.data.validate import validate
-from bt_gym.errors import SchemaError, TapeError
+from bt_gym.errors import ConfigError, SchemaError, TapeError
 from tests.data.compiled import Compiled, add, cancel, clear, compile_array, modify, stream, trade
 from tests.reference import mbp
 from tests.reference.book import Book, Record, match_groups, to_records
@@ -261,13 +261,13 @@ def test_run__on_levels_is_refused_with_what_to_use(tmp_path: Path) -> None:
         {"backtest": {}, "instruments": {"ESH4": facts}, "strategy": {"type": "sma_crossover"}}
     )
     files = level_files(tmp_path)
-    for schema, words in (
-        ("mbp-10", "best 10 levels a side, no single orders.* fifo needs"),
-        ("trades", "trades alone"),
+    for schema, error, words in (
+        ("mbp-10", ConfigError, "fifo needs order by order data, .* holds level sizes only"),
+        ("trades", TapeError, "trades alone"),
     ):
         tape = ingest([files[schema]], tick_size_nanos=TICK, folder=tmp_path / "tapes")
         for source in (files[schema], tape):
-            with pytest.raises(TapeError, match=words):
+            with pytest.raises(error, match=words):
                 Backtester(config, files=[source], tape_folder=tmp_path / "tapes").run()
 
 
