@@ -371,6 +371,7 @@ def _reset_one(context, index: int, request) -> None:
     follow(memory, market, records, events, blocks, rows, received)
     restart(memory)
     env["account"]["event"] = received
+    env["account"]["models"]["account"] = draw(env["seed"], env["episodes"] + (1 << 31), 1 << 31)  # its own draws
     env["mark2"] = market["mark2"]
 
 

@@ -48,7 +48,6 @@ class Batch:
             raise ConfigError(f"task is {task!r}, but must be one of {', '.join(TASKS)}")
         sections, tapes = _data_of(sections)
         self.config = TASKS[task].from_sections(**sections)
-        _check_built(self.config)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
         try:
             self.features = features.FeatureSet(
@@ -237,16 +236,6 @@ def _data_of(sections: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tape] | 
     if tapes is not None and not isinstance(sections.get("data"), Mapping):
         sections["data"] = None
     return sections, tapes
-
-
-def _check_built(config: EnvConfig) -> None:
-    execution = config.execution
-    for name, model, built in (
-        ("fill_model", execution.fill_model.type, "fifo"),
-        ("market_impact", execution.market_impact.type, "none"),
-    ):
-        if model != built:
-            raise ConfigError(f"execution.{name}.type: {model} can't be used in an environment yet: use {built}")
 
 
 class Workers:

@@ -11,13 +11,14 @@ import numpy as np
 from bt_gym.config.env import EnvConfig
 from bt_gym.core import enums
 from bt_gym.core.batch import new_envs, source_dtype, span_dtype
+from bt_gym.core.orders import models_dtype
 from bt_gym.data.dataset import DEFAULT, default_tapes
 from bt_gym.data.instruments import Instrument
 from bt_gym.data.sidecar import feature_sums
 from bt_gym.data.synthetic import PROFILES
 from bt_gym.data.tape import SUFFIX, Tape, ingest
 from bt_gym.errors import ConfigError, EmptyDataError
-from bt_gym.execution_models import execution_models
+from bt_gym.execution_models import check_tape, execution_models
 
 SESSION_BREAK_NS = 1_800_000_000_000
 """A break of trading this long ends a session; a shorter one is a halt in it."""
@@ -55,7 +56,8 @@ class Markets:
             for name in ("record", "event", "block"):
                 source[f"{name}_count"] = len(arrays[f"{name}s"])
             source["extra_delay"] = self.extra_delay
-            models = execution_models(config.execution, config.risk, instrument)
+            check_tape(config.execution.fill_model, tape)
+            models = make_models(config, instrument)
             self.sources["models"][number] = models[0]
             templates.append(new_envs(1, models))
             spans += [(number, *span) for span in find_spans(tape.events, window, self.extra_delay)]
@@ -70,6 +72,21 @@ class Markets:
         self.spans["before"][1:] = np.cumsum(starts + 1)[:-1]
         self.spans["windows"][1:] = np.cumsum(starts // window + 1)[:-1]
         self.window_count = int(np.sum(starts // window + 1))
+
+
+def make_models(config: EnvConfig, instrument: Instrument) -> np.ndarray:
+    """Models and limits of an account, (1,) of `orders.models_dtype`.
+
+    Raises:
+        ConfigError: a model needs more room than an environment's account has.
+    """
+    models = execution_models(config.execution, config.risk, instrument)
+    if models.dtype != models_dtype:
+        raise ConfigError(
+            "execution: a table of latencies, or the propagator, doesn't fit into an environment: use another "
+            "latency_model or market_impact"
+        )
+    return models
 
 
 def find_spans(events: np.ndarray, window: int, extra_delay: int) -> list[tuple[int, int, int, int]]:

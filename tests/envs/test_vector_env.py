@@ -66,7 +66,18 @@ def test_features__all_vary_and_stay_inside_their_bounds():
     assert (np.abs(every) == 10).mean(axis=0).max() <= 0.001
 
 
-@pytest.mark.parametrize("more", [{}, {"decision": {"clock": "records", "count": 5}}, {"decision": {"on_fill": True}}])
+RANDOM_MODELS = {"fill_model": {"type": "probabilistic", "fill_probability_at_touch": 0.5}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"decision": {"clock": "records", "count": 5}},
+        {"decision": {"on_fill": True}},
+        {"execution": RANDOM_MODELS},
+    ],
+)
 def test_env__does_not_depend_on_the_size_of_the_batch_its_place_or_its_neighbours(more):
     seeds = [11, 5, 7, 5]
     acts = actions(2, 60, 4)
