@@ -32,7 +32,7 @@ from bt_gym.data.symbology import NS_PER_DAY, Selection, Splitter
 from bt_gym.data.tape_writer import COLUMNS, TapeWriter, crc, one_line, write_tape
 from bt_gym.errors import EmptyDataError, InstrumentError, SchemaError, SymbolError, TapeError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SUFFIX = ".tape.arrow"
 INSTRUMENTS_AT_ONCE = 32
 """Compiled in one pass over a file: each takes about 5 MB, more when its book is large."""
