@@ -22,9 +22,10 @@ from benchmarks._harness import Case, Result, Target, main, measure, ratio, targ
 from benchmarks.replay import Stream, real_stream, synthetic
 from bt_gym._jit import njit
 from bt_gym.core import enums
-from bt_gym.core.execution import book_fill, deliver, request_cancel, run, submit
+from bt_gym.core.execution import book_fill, deliver, run
 from bt_gym.core.market import count_received, move, new_market
 from bt_gym.core.orders import make_account_dtype, new_account, new_models, report_dtype
+from bt_gym.core.requests import request_cancel, submit
 
 PROFILE = "es_busy"
 SECONDS = 2400

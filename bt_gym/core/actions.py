@@ -8,8 +8,8 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
-from bt_gym.core.execution import request_cancel, request_modify, submit
 from bt_gym.core.market import mid2
+from bt_gym.core.requests import request_cancel, request_modify, submit
 
 SCHEME_QUOTES = 0  # a bid and an ask: `quote`
 SCHEME_TARGET = 1  # a position to hold: `hold`

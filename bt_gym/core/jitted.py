@@ -11,7 +11,6 @@ import numpy as np
 from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.decision import next_call, read_trades, trade_dtype
-from bt_gym.core.execution import request_cancel, request_modify, submit
 from bt_gym.core.market import market_dtype
 from bt_gym.core.orders import (
     MAX_ORDERS,
@@ -22,6 +21,7 @@ from bt_gym.core.orders import (
     report_dtype,
 )
 from bt_gym.core.positions import position_dtype
+from bt_gym.core.requests import request_cancel, request_modify, submit
 from bt_gym.core.tape import LADDER_TICKS
 
 now_dtype = np.dtype(

@@ -4,9 +4,10 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
-from bt_gym.core.execution import book_fill, flatten, kill
+from bt_gym.core.execution import book_fill
 from bt_gym.core.market import mid2, received_at
 from bt_gym.core.marks import value_of
+from bt_gym.core.requests import flatten, kill
 from bt_gym.core.risk import find_loss, loss_reached, watch
 
 

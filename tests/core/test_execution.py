@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bt_gym.core import enums
+from bt_gym.core.arrival import displayed
 from bt_gym.core.enums import BUY, SELL
-from bt_gym.core.execution import ExecutionEngine, displayed
+from bt_gym.core.execution import ExecutionEngine
 from bt_gym.core.market import count_received, move, new_market
 from bt_gym.core.orders import MAX_ORDERS, MAX_REQUESTS, account_dtype
 from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT

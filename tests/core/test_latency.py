@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from bt_gym.core import enums
 from bt_gym.core.enums import BUY
-from bt_gym.core.execution import ExecutionEngine, kill
+from bt_gym.core.execution import ExecutionEngine
+from bt_gym.core.requests import kill
 from tests.data.compiled import Compiled
 from tests.reference.scenario import Order, Scenario, engine, rows
 from tests.reference.sessions import LIMIT, TRADING, Pair, scripts, sessions, walk

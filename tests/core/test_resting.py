@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
-from bt_gym.core.execution import book_fill, deliver, run, submit
+from bt_gym.core.execution import book_fill, deliver, run
 from bt_gym.core.market import new_market
 from bt_gym.core.orders import FAR_LEVEL, NO_REACH, make_account_dtype, new_account, new_models, report_dtype
+from bt_gym.core.requests import submit
 from bt_gym.core.resting import find_level, height_of, is_own_level
 from tests.reference.scenario import Order, Scenario, engine
 from tests.reference.sessions import TRADING, UNUSUAL, Pair, act_on_engine, scripts, sessions, walk

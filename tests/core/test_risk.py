@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.enums import BUY, SELL
-from bt_gym.core.execution import ExecutionEngine, kill
+from bt_gym.core.execution import ExecutionEngine
 from bt_gym.core.market import count_received, move, new_market
 from bt_gym.core.orders import MAX_ORDERS, MAX_REQUESTS
 from bt_gym.core.position_manager import PositionManager
+from bt_gym.core.requests import kill
 from tests.data.compiled import Compiled
 from tests.reference.scenario import Order, Scenario, engine, rows
 from tests.reference.sessions import LIMIT, MARKET, MODIFY, TRADING, Pair, scripts, sessions, walk
