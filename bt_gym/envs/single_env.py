@@ -88,10 +88,12 @@ class BtEnv(gym.Env):
         """
         if not self._is_ready:
             raise gym.error.ResetNeeded("call reset before step, and when an episode is over")
-        codes = action.tolist() if isinstance(action, np.ndarray | np.generic) else action
+        codes = np.asarray(action).tolist()
         codes = [codes] if self._is_scalar else codes
-        if len(codes) != len(self._sizes) or not all(
-            type(code) is int and 0 <= code < size for code, size in zip(codes, self._sizes, strict=True)
+        if (
+            not isinstance(codes, list)
+            or len(codes) != len(self._sizes)
+            or not all(type(code) is int and 0 <= code < size for code, size in zip(codes, self._sizes, strict=True))
         ):
             raise ValueError(f"action is {action!r}: must be integers below {self._sizes}")
         self._action[0] = codes
