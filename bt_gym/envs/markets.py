@@ -11,6 +11,7 @@ import numpy as np
 from bt_gym.config.env import EnvConfig
 from bt_gym.core import enums
 from bt_gym.core.batch import new_envs, source_dtype, span_dtype
+from bt_gym.core.latency import FEW_ROWS
 from bt_gym.core.orders import models_dtype
 from bt_gym.data.dataset import DEFAULT, default_tapes
 from bt_gym.data.instruments import Instrument
@@ -83,8 +84,8 @@ def make_models(config: EnvConfig, instrument: Instrument) -> np.ndarray:
     models = execution_models(config.execution, config.risk, instrument)
     if models.dtype != models_dtype:
         raise ConfigError(
-            "execution: a table of latencies, or the propagator, doesn't fit into an environment: use another "
-            "latency_model or market_impact"
+            f"execution: more than {FEW_ROWS} latencies in a table, or the propagator, don't fit into an environment: "
+            "use another latency_model or market_impact"
         )
     return models
 
