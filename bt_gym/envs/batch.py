@@ -3,6 +3,7 @@
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -29,6 +30,8 @@ _ENDS = {
 }
 OPTIONS = ("reset_mask", "day", "instrument", "start_ns", "window_s", "start_index")
 """What `reset(options=...)` takes."""
+_EMPTY = "data is empty: give tapes or files, or leave it out for the synthetic data set"
+_KINDS: dict[Any, str] = {np.int64: "whole number", np.float64: "number", np.str_: "text"}
 
 
 class Batch:
@@ -46,6 +49,8 @@ class Batch:
     ) -> None:
         if task not in TASKS:
             raise ConfigError(f"task is {task!r}, but must be one of {', '.join(TASKS)}")
+        if max_steps is not None and max_steps < 1:
+            raise ConfigError(f"max_episode_steps is {max_steps}: must be 1 or more")
         sections, tapes = _data_of(sections)
         self.config = TASKS[task].from_sections(**sections)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
@@ -123,6 +128,8 @@ class Batch:
         if seeds is not None:
             requests["seed"] = seeds
         if "start_index" in options:
+            if self.config.data.sampling != "ordered":
+                raise ConfigError("options['start_index'] is of ordered windows: set data.sampling to ordered")
             requests["start_index"] = self._each(options["start_index"], "start_index", np.int64)
             if (requests["start_index"] < 0).any():
                 raise ConfigError(f"options['start_index'] is {options['start_index']}: must be 0 or more")
@@ -143,11 +150,14 @@ class Batch:
         """An option as one value per environment."""
         array = np.asarray(value)
         try:
+            if dtype is np.int64 and array.dtype.kind not in "iu":
+                raise TypeError
             array = array.astype(dtype)
             return np.broadcast_to(array, len(self.requests)) if array.ndim == 0 else array.reshape(len(self.requests))
         except (TypeError, ValueError):
             raise ConfigError(
-                f"options['{name}'] is {value!r}: give one value, or one for each of {len(self.requests)} environments"
+                f"options['{name}'] is {value!r}: give one {_KINDS[dtype]}, or one for each of {len(self.requests)} "
+                "environments"
             ) from None
 
     def _pin(self, request: np.void, day: Any, instrument: Any, start: Any) -> None:
@@ -224,15 +234,19 @@ def _data_of(sections: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tape] | 
     tapes = None
     if isinstance(data, Mapping) and "tapes" in data:
         tapes = data["tapes"]
+        if not isinstance(tapes, Tape) and not tapes:
+            raise ConfigError(_EMPTY)
         sections["data"] = {key: value for key, value in data.items() if key != "tapes"}
     elif isinstance(data, Tape):
         tapes = [data]
     elif isinstance(data, list | tuple):
+        if not data:
+            raise ConfigError(_EMPTY)
         tapes = [one for one in data if isinstance(one, Tape)] or None
         if tapes is None or len(tapes) < len(data):
             sections["data"] = {"files": [str(one) for one in data if not isinstance(one, Tape)]}
-    elif isinstance(data, str) and data.endswith((SUFFIX, ".dbn", ".dbn.zst")):
-        sections["data"] = {"files": [data]}
+    elif isinstance(data, str | Path) and str(data).endswith((SUFFIX, ".dbn", ".dbn.zst")):
+        sections["data"] = {"files": [str(data)]}
     if tapes is not None and not isinstance(sections.get("data"), Mapping):
         sections["data"] = None
     return sections, tapes

@@ -4,6 +4,7 @@ import copy
 import os
 import threading
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -222,7 +223,8 @@ def test_options__pin_the_window_for_one_reset():
         {"start_ns": start - 60 * SECOND, "day": day},
         {"window_s": 0},
         {"instrument": "ZZZ"},
-        {"start_index": -1},
+        {"start_index": 0},
+        {"day": day + 0.5},
         {"start": 1},
         {"day": [1, 2, 3]},
     ):
@@ -230,8 +232,57 @@ def test_options__pin_the_window_for_one_reset():
             env.reset(options=wrong)
 
 
+def test_random_latencies__are_drawn_anew_for_every_environment_and_episode():
+    latency = {name: 500 for name in ("entry_median_us", "response_median_us")}
+    latency |= {"type": "lognormal", "entry_p99_us": 50_000, "response_p99_us": 50_000}
+    env = vector(2, execution={"latency_model": latency})
+    start = int(env._batch.markets.spans["first"][0]) + 7 * SECOND
+
+    def arrivals(seed=None):
+        env.reset(seed=seed, options={"start_ns": start})
+        env.step(np.full((2, 2), 5))
+        return env._batch.envs["account"]["requests"]["ts_exchange"][:, :2].tolist()
+
+    one, two = arrivals([3, 4]), arrivals()
+    assert len({tuple(row) for row in one + two}) == 4
+    assert [arrivals([3, 4]), arrivals()] == [one, two]
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [
+        {"latency_model": {"type": "empirical", "entry_us": [1, 2, 3, 4, 5], "response_us": [1]}},
+        {"market_impact": {"type": "propagator", "amplitude_ticks": 0.1}},
+    ],
+)
+def test_models_without_room_in_an_environment__are_refused(execution):
+    with pytest.raises(ConfigError, match="don't fit into an environment"):
+        vector(1, execution=execution)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_data__is_a_tape_or_the_path_of_one(kind):
+    tape = tapes()[1]
+    _, info = gym.make(ID, data=kind(tape.path)).reset(seed=1)
+    assert info == gym.make(ID, data=tape).reset(seed=1)[1]
+
+
+def test_data__empty_is_not_the_synthetic_set():
+    for data in ([], {"tapes": []}):
+        with pytest.raises(ConfigError, match="data is empty"):
+            gym.make(ID, data=data)
+
+
+def test_max_episode_steps__is_one_or_more():
+    with pytest.raises(ConfigError, match="max_episode_steps"):
+        vector(1, max_episode_steps=-1)
+
+
 def test_ordered__walks_through_all_windows_in_turn():
     env = vector(2, data={"sampling": "ordered"}, window_s=20.0, decision={"interval_ms": 20_000})
+    for wrong in (-1, 0.5):
+        with pytest.raises(ConfigError, match="start_index"):
+            env.reset(options={"start_index": wrong})
     count = env._batch.markets.window_count
     assert count == 2 * 2  # two days of 60 s, the first moment taken by the auction
     starts = [env.reset(seed=1, options={"start_index": np.array([0, 1])})[1]["start_ns"]]
@@ -281,7 +332,7 @@ def test_single_env__refuses_what_is_not_in_its_space_and_steps_only_in_an_episo
     with pytest.raises(gym.error.ResetNeeded):
         env.step([0, 0])
     env.reset(seed=1)
-    for wrong in ([0], [0, 8], [-1, 0], [np.nan, 0], [0.0, 1.0]):
+    for wrong in (0, None, [0], [0, 8], [-1, 0], [np.nan, 0], [0.0, 1.0]):
         with pytest.raises(ValueError, match="must be"):
             env.step(wrong)
     trading = single(task="trading")
@@ -290,7 +341,7 @@ def test_single_env__refuses_what_is_not_in_its_space_and_steps_only_in_an_episo
         with pytest.raises(ValueError, match="must be"):
             trading.step(wrong)
     assert trading.step(np.int64(1))[1] == 0
-    assert env.step(np.array([0, 0]))[3]
+    assert env.step([np.int64(0), np.int64(0)])[3]
     with pytest.raises(gym.error.ResetNeeded):
         env.step([0, 0])
 
