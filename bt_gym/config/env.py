@@ -1,5 +1,6 @@
 """What a Gymnasium environment is made of: the sections that `gym.make` takes as keywords, as models or plain dicts."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -133,6 +134,8 @@ class EnvConfig(Section):
     def from_sections(cls, **sections: Any) -> Self:
         """From keywords: a section is a model, a dict, the path of a YAML file with its keys, or None for defaults.
 
+        What a section leaves out is the task's own default.
+
         Raises:
             ConfigError: something is wrong: every problem, one per line.
         """
@@ -142,6 +145,10 @@ class EnvConfig(Section):
                 section = section.model_dump(exclude_unset=True)
             elif isinstance(section, str | Path):
                 section = _yaml.read(section).data
+            if isinstance(section, Mapping) and name in cls.model_fields:
+                own = cls.model_fields[name].default.model_dump(exclude_unset=True)
+                is_same = section.get("type", own.get("type")) == own.get("type")
+                section = {**own, **section} if is_same else section
             if section is not None:
                 data[name] = section
         return validate(cls, data)

@@ -12,6 +12,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
+from bt_gym.config.env import MarketMakingConfig, TradingConfig
 from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.errors import ConfigError
 from bt_gym.testing import check_vector_env
@@ -271,6 +272,15 @@ def test_data__empty_is_not_the_synthetic_set():
     for data in ([], {"tapes": []}):
         with pytest.raises(ConfigError, match="data is empty"):
             gym.make(ID, data=data)
+
+
+def test_sections__keep_the_tasks_own_defaults_for_what_they_leave_out():
+    config = TradingConfig.from_sections(data={"split": "test"}, decision={"on_fill": True}, risk={"max_loss": 100})
+    assert (config.data.window_s, config.decision.interval_ms, config.risk.max_position) == (600, 1000, 1)
+    assert TradingConfig.from_sections(action={"targets": [0, 1]}).action.targets == (0, 1)
+    assert TradingConfig.from_sections(action={"type": "quotes"}).action.type == "quotes"
+    assert TradingConfig.from_sections(risk={"max_position": None}).risk.max_position is None
+    assert MarketMakingConfig.from_sections(risk={"max_loss": 100}).risk.max_position == 10
 
 
 def test_max_episode_steps__is_one_or_more():
