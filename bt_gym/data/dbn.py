@@ -339,8 +339,8 @@ def open_dbn(path: Path | str, schema: str | None = "mbo") -> DbnFile:
             )
         head = _read(stream, 8)
         if head[:3] != DBN_MAGIC:
-            what = f"isn't DBN (starts with {bytes(head[:8])!r})" if len(head) else "is empty"
-            raise FormatError(f"{path}: {what}: give a .dbn or .dbn.zst file")
+            start = f"starts with {bytes(head[:8])!r}" if len(head) else "it is empty"
+            raise FormatError(f"{path}: isn't DBN ({start}): give a .dbn or .dbn.zst file")
         version, size = head[3] if len(head) > 3 else 1, int.from_bytes(head[4:], "little")
         if version not in VERSIONS:
             raise FormatError(f"{path}: is DBN version {version}, 1 to 3 can be read: request it in version 3")

@@ -267,7 +267,7 @@ def test_chunks__refuse_an_instrument_of_two_venues(tmp_path):
 @pytest.mark.parametrize(
     ("parts", "error", "message"),
     [
-        ([], FormatError, "is empty"),
+        ([], FormatError, r"isn't DBN \(it is empty\)"),
         ([b"ts_recv,ts_event\n1,2\n"], FormatError, r"isn't DBN \(starts with b'ts_recv,'\)"),
         ([zstandard.compress(b"hello, hello")], FormatError, r"isn't DBN \(starts with b'hello, h'\)"),
         ([b"P*M\x18\x90\0\0\0DBZ\x01GLBX", bytes(200)], FormatError, r"legacy DBZ: convert it with .* `dbn day\.mbo"),
