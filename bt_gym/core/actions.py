@@ -4,6 +4,8 @@ A scheme reads only what the account knows. It writes cancels first, then modifi
 `StrategyOutput` is sent, so that a policy that runs as a strategy gives the same requests in the same order.
 """
 
+import math
+
 import numpy as np
 
 from bt_gym._jit import njit
@@ -171,21 +173,25 @@ def hold(account, event, target: int, intents) -> int:
 
 
 @njit
+def code_of(number: float, count: int) -> int:
+    """A number of an action as one of `count` codes; -1 when it is none of them: NaN, infinite, a fraction."""
+    return int(number) if 0 <= number < count and number == math.floor(number) else -1
+
+
+@njit
 def plan(quotes, account, event, scheme, action, intents) -> int:
-    """What an action (D,) wants done. Returns how many intents it wrote, -1 when it is none of the scheme's.
+    """What an action (D,) float64 wants done. Returns how many intents it wrote, -1 when it is none of the scheme's.
 
     Args:
         event: the last one received.
     """
-    first = np.int64(action[0])
     if scheme["kind"] == SCHEME_TARGET:
-        if not 0 <= first < scheme["target_count"]:
-            return -1
-        return hold(account, event, np.int64(scheme["targets"][first]), intents)
+        target = code_of(action[0], scheme["target_count"])
+        return hold(account, event, np.int64(scheme["targets"][target]), intents) if target >= 0 else -1
     codes = FIRST_OFFSET + scheme["offset_count"]
-    ask = np.int64(action[1])
-    size = np.int64(action[2]) if scheme["size_count"] > 1 else np.int64(0)
-    if not (0 <= first < codes and 0 <= ask < codes and 0 <= size < scheme["size_count"]):
+    first, ask = code_of(action[0], codes), code_of(action[1], codes)
+    size = code_of(action[2], scheme["size_count"]) if scheme["size_count"] > 1 else 0
+    if min(first, ask, size) < 0:
         return -1
     if first == LEAVE and ask == LEAVE:
         return 0

@@ -595,7 +595,7 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
         context: of `make_context`.
         first: number of the first environment.
         last: one more than the last.
-        actions: (N, D) int64; a row out of bounds does nothing and is counted.
+        actions: (N, D) float64; a row that is none of the scheme's does nothing and is counted.
         observations: (N, F) float32, written; of the new episode where RESET_SAME_STEP has begun one.
         rewards: (N,) float64, written: ticks on one lot.
         terminated: (N,) bool, written.

@@ -54,7 +54,7 @@ class BtEnv(gym.Env):
         self._is_scalar = self.action_space.shape == ()
         self._observations = np.empty((1, len(self.feature_names)), np.float32)
         self._finals = np.empty((0, len(self.feature_names)), np.float32)
-        self._action = np.empty((1, len(self._sizes)), np.int64)
+        self._action = np.empty((1, len(self._sizes)))
         self._reward = np.empty(1)
         self._flags = np.empty((2, 1), bool)
         self._is_ready = False

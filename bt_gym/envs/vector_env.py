@@ -144,7 +144,7 @@ class BtVectorEnv(VectorEnv):
         if not self._is_reset:
             raise gym.error.ResetNeeded("call reset before step")
         n = self.num_envs
-        actions = self._integers(actions)
+        actions = self._numbers(actions)
         was_done = self._done if self._any_done else None
         if was_done is not None and self._mode is AutoresetMode.DISABLED:
             raise gym.error.ResetNeeded(
@@ -279,18 +279,14 @@ class BtVectorEnv(VectorEnv):
             raise ValueError("options['reset_mask'] has no True: name at least one environment")
         return mask.copy()
 
-    def _integers(self, actions: Any) -> np.ndarray:
-        """Actions (N, D) int64; -1 for what isn't a whole number."""
+    def _numbers(self, actions: Any) -> np.ndarray:
+        """Actions (N, D) float64."""
         actions = np.asarray(actions)
         if actions.shape != self._action_shape:
             raise ValueError(f"actions have shape {actions.shape}: must be {self._action_shape}")
-        actions = actions.reshape(self.num_envs, -1)
-        if actions.dtype.kind in "iu":
-            return np.ascontiguousarray(actions, np.int64)
-        if actions.dtype.kind == "f":
-            whole = np.isfinite(actions) & (actions == np.floor(actions)) & (np.abs(actions) < 1e9)
-            return np.where(whole, actions, -1).astype(np.int64)
-        raise TypeError(f"actions have dtype {actions.dtype}: give integers")
+        if actions.dtype.kind not in "iuf":
+            raise TypeError(f"actions have dtype {actions.dtype}: give numbers")
+        return np.ascontiguousarray(actions.reshape(self.num_envs, -1), np.float64)
 
     def _run(self, step: Any) -> int:
         """Steps the batch on all threads."""

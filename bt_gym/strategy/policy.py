@@ -83,7 +83,7 @@ class PolicyStrategy(Strategy):
         if self.windows is not None and number >= self.windows:
             if self._scheme["kind"][0] == actions.SCHEME_TARGET:
                 return NOTHING
-            action = np.array([actions.WITHDRAW, actions.WITHDRAW, 0])
+            action = np.array([actions.WITHDRAW, actions.WITHDRAW, 0.0])
         else:
             self.observation = context.features(self.features)
             self.observation[self._remaining] = (self._window_ns - passed) / self._window_ns
@@ -105,7 +105,7 @@ class PolicyStrategy(Strategy):
             or not ((codes >= 0) & (codes < self._sizes)).all()
         ):
             raise ValueError(f"action is {action!r}: must be {len(self._sizes)} integers below {self._sizes.tolist()}")
-        return codes.astype(np.int64)
+        return codes.astype(np.float64)
 
     def _output(self, intents: np.ndarray, context: StrategyContext) -> StrategyOutput:
         output = StrategyOutput()

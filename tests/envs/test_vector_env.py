@@ -327,11 +327,12 @@ def test_actions_out_of_bounds__do_nothing_and_are_counted_and_touch_no_neighbou
     wrong[1, 1, 0] = 8
     wrong[2, 1, 1] = -1
     wrong[3, 1, 1] = 0.5
-    acts[:4, 1] = 0
+    wrong[4, 1, 0] = np.inf
+    acts[:5, 1] = 0
     for act, other in zip(wrong, acts.astype(int), strict=True):
         ours, theirs = env.step(act), twin.step(other)
         assert np.array_equal(ours[0], theirs[0])
-    assert ours[4]["invalid_actions"].tolist() == [0, 4, 0]
+    assert ours[4]["invalid_actions"].tolist() == [0, 5, 0]
     for bad, error in ((np.zeros((3, 3), int), ValueError), (np.full((3, 2), "a"), TypeError)):
         with pytest.raises(error):
             env.step(bad)
