@@ -132,7 +132,7 @@ DEFAULT = SyntheticSet(
     minutes=60,
     train=20,
     test=10,
-    digest="9be6ab096fafa22ba2fffb8305904cd62cc59b36f38456c677e55a909933933f",
+    digest="c5236a0ce05cac25b7ee157914d013fa04a70825128d9513d092249be80bb400",
 )
 """What environments run on by default."""
 
