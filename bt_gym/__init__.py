@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bt_gym.data.instruments import Instrument
     from bt_gym.data.tape import Tape, ingest
     from bt_gym.data.validate import validate
+    from bt_gym.envs.scaling import fit_scaling
     from bt_gym.errors import BtGymError
     from bt_gym.strategy.base import OrderCancel, OrderRequest, OrderUpdate, Strategy, StrategyOutput
     from bt_gym.strategy.context import MarketStateView, StrategyContext
@@ -48,6 +49,7 @@ _HOMES = {
     "bt_gym.data.instruments": ("Instrument",),
     "bt_gym.data.tape": ("Tape", "ingest"),
     "bt_gym.data.validate": ("validate",),
+    "bt_gym.envs.scaling": ("fit_scaling",),
     "bt_gym.errors": ("BtGymError",),
     "bt_gym.strategy.base": ("OrderCancel", "OrderRequest", "OrderUpdate", "Strategy", "StrategyOutput"),
     "bt_gym.strategy.context": ("MarketStateView", "StrategyContext"),

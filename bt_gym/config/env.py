@@ -99,8 +99,22 @@ ActionConfig = Annotated[
 class ObservationConfig(Section):
     """What the agent sees."""
 
+    form: Literal["flat", "dict", "image"] = "flat"
+    """`flat`: one array; `dict`: one each of the market, the own account and the episode; `image`: a picture."""
     features: Several[Word] | None = None
     """Names of features in order; the task's own unless given."""
+    stack: Annotated[Count, Field(le=1024)] | None = None
+    """Decisions in one observation, the newest last: 1, and 40 columns of an image, unless given."""
+    levels: Annotated[Count, Field(le=64)] = 20
+    """Ticks that an image shows on each side of the mid."""
+    scaling: File | None = None
+    """File of `bt_gym.fit_scaling`: its mean is taken from each feature, which is then divided by its scale."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.form == "image" and (self.features is not None or self.scaling is not None):
+            raise ValueError("an image has no features and no scaling: leave them out")
+        return self
 
 
 class RewardConfig(Section):

@@ -43,6 +43,7 @@ from bt_gym.core.features import (
     sums_dtype,
 )
 from bt_gym.core.fees import fee_of
+from bt_gym.core.frames import CHANNELS, paint, push, scale, view_dtype
 from bt_gym.core.market import best_price, market_dtype, received_at, seek
 from bt_gym.core.matching import taken_at
 from bt_gym.core.orders import make_account_dtype, models_dtype, new_account, report_dtype
@@ -85,6 +86,8 @@ settings_dtype = np.dtype(
         ("dampening", "<f8"),  # part of the gain of the open position that is not rewarded
         ("lags", "<i8", (MAX_LAGS,)),  # ns, of the features
         ("depth", "<i8"),  # levels that they need
+        ("stack", "<i8"),  # K decisions of a frame, see `bt_gym.core.frames`
+        ("height", "<i8"),  # rows of a picture; 0: frames are of features
         ("scheme", scheme_dtype),
     ],
     align=True,
@@ -178,6 +181,7 @@ env_dtype = np.dtype(
         ("quotes", quotes_dtype),
         ("intents", intent_dtype, (MAX_INTENTS,)),
         ("memory", memory_dtype),
+        ("view", view_dtype),
         ("account", make_account_dtype(MAX_ORDERS, MAX_REQUESTS, MAX_TAKEN)),
         ("log", report_dtype, (LOG_ROWS,)),
         ("market", market_dtype),
@@ -198,8 +202,8 @@ _ENDED_WORD, _EPISODE_WORD = _word_of("ended"), _word_of("episode")
 
 _EPISODE_WORDS = episode_dtype.itemsize // 8
 
-ENVS, TEMPLATES, SOURCES, SPANS, SETTINGS, CODES, REQUESTS = range(0, 14, 2)
-CONTEXT_SIZE = 14
+ENVS, TEMPLATES, SOURCES, SPANS, SETTINGS, CODES, REQUESTS, FRAMES, FINAL_FRAMES, SCALING = range(0, 20, 2)
+CONTEXT_SIZE = 20
 
 _records_at = array_at(record_dtype)
 _events_at = array_at(event_dtype)
@@ -212,6 +216,9 @@ _spans_at = array_at(span_dtype)
 _settings_at = array_at(settings_dtype)
 _codes_at = array_at(np.dtype("<i4"))
 _requests_at = array_at(request_dtype)
+_bytes_at = array_at(np.dtype("<u1"))
+_floats_at = array_at(np.dtype("<f4"))
+_scaling_at = array_at(np.dtype("<f8"))
 
 
 def new_envs(count: int, models: np.ndarray) -> np.ndarray:
@@ -230,6 +237,9 @@ def make_context(
     settings: np.ndarray,
     codes: np.ndarray,
     requests: np.ndarray,
+    frames: np.ndarray,
+    final_frames: np.ndarray,
+    scaling: np.ndarray,
 ) -> np.ndarray:
     """Addresses and lengths of a batch's arrays; the caller keeps them alive, and those that `sources` names.
 
@@ -241,6 +251,10 @@ def make_context(
         settings: (1,) of `settings_dtype`.
         codes: (F, 2) int32 of `features.FeatureSet`.
         requests: (N,) of `request_dtype`.
+        frames: of each environment, see `bt_gym.core.frames`: (N, K, F) float32, or (N, CHANNELS, H, K) uint8; (0,)
+            where an observation is one row of features.
+        final_frames: likewise, written for finished environments under RESET_SAME_STEP.
+        scaling: (F, 2) float64 of `frames.scale`; (0, 2) for none.
     """
     context = np.zeros(CONTEXT_SIZE, np.int64)
     arrays = {
@@ -251,6 +265,9 @@ def make_context(
         SETTINGS: settings,
         CODES: codes,
         REQUESTS: requests,
+        FRAMES: frames,
+        FINAL_FRAMES: final_frames,
+        SCALING: scaling,
     }
     for index, array in arrays.items():
         context[index] = array.ctypes.data
@@ -534,15 +551,57 @@ def _finish(env, events, reason: int) -> int:
 
 
 @njit
-def _observe(env, records, events, blocks, codes, out) -> None:
+def _frame_bytes(context, settings) -> int:
+    """Size of an environment's frames."""
+    if settings["height"] > 0:
+        return CHANNELS * settings["height"] * settings["stack"]
+    return 4 * settings["stack"] * context[CODES + 1]
+
+
+@njit
+def _remember(context, index: int, env, settings, records, events, out, is_first: bool) -> None:
+    """What has been observed joins the environment's frames."""
+    size = _frame_bytes(context, settings)
+    address = context[FRAMES] + index * size
+    if settings["height"] > 0:
+        picture = _bytes_at(address, size).reshape((CHANNELS, settings["height"], settings["stack"]))
+        paint(picture, env["view"], env["account"], env["market"], records, events, is_first)
+    else:
+        push(_floats_at(address, size // 4), out, is_first)
+
+
+@njit
+def _keep_final_frames(context, index: int, settings) -> None:
+    size = _frame_bytes(context, settings)
+    final = _bytes_at(context[FINAL_FRAMES] + index * size, size)
+    frames = _bytes_at(context[FRAMES] + index * size, size)
+    for number in range(size):
+        final[number] = frames[number]
+
+
+@njit
+def _read(context, env, records, events, blocks, codes, out) -> None:
+    """The features now, scaled."""
     episode = env["episode"]
     remaining = max(episode["start"] + episode["window"] - env["now"], 0) / episode["window"]  # not when data end
     market, now = env["market"], env["now"]
     extract(env["memory"], env["account"], env["log"], market, records, events, blocks, codes, now, remaining, out)
+    if context[SCALING + 1] > 0:
+        scale(_scaling_at(context[SCALING], 2 * context[SCALING + 1]).reshape((-1, 2)), out)
 
 
 @njit
-def _step_one(env, source, records, events, blocks, rows, codes, settings, action, out) -> tuple[float, int]:
+def _observe(context, index: int, env, settings, records, events, blocks, codes, out, is_first: bool) -> None:
+    """The observation at a decision time, which joins the frames."""
+    _read(context, env, records, events, blocks, codes, out)
+    if context[FRAMES + 1] > 0:
+        _remember(context, index, env, settings, records, events, out, is_first)
+
+
+@njit
+def _step_one(
+    context, index: int, env, source, records, events, blocks, rows, codes, settings, action, out
+) -> tuple[float, int]:
     """(reward, END_*) of one step."""
     market, account, episode, memory = env["market"], env["account"], env["episode"], env["memory"]
     _act(env, events, settings, action, env["now"])
@@ -570,7 +629,7 @@ def _step_one(env, source, records, events, blocks, rows, codes, settings, actio
         reason = episode["at_end"]
     elif episode["steps"] == settings["max_steps"]:
         reason = END_STEPS
-    _observe(env, records, events, blocks, codes, out)
+    _observe(context, index, env, settings, records, events, blocks, codes, out, False)
 
     shaping = 0.0
     size = np.float64(position["size"])
@@ -623,7 +682,18 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
         source = env["episode"]["source"]
         records, events, blocks, rows = _open(sources, source)
         reward, reason = _step_one(
-            env, sources[source], records, events, blocks, rows, codes, settings, actions[index], observations[index]
+            context,
+            index,
+            env,
+            sources[source],
+            records,
+            events,
+            blocks,
+            rows,
+            codes,
+            settings,
+            actions[index],
+            observations[index],
         )
         rewards[index] = reward
         if reason != END_NONE:
@@ -632,6 +702,8 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
             truncated[index] = reason < END_CLOSE
             if settings["autoreset"] == RESET_SAME_STEP:
                 finals[index] = observations[index]
+                if context[FRAMES + 1] > 0:
+                    _keep_final_frames(context, index, settings)
                 words = _words_at(context[ENVS] + index * _WORDS * 8, _WORDS)
                 for word in range(_EPISODE_WORDS):
                     words[_ENDED_WORD + word] = words[_EPISODE_WORD + word]
@@ -645,7 +717,7 @@ def _begin(context, index: int, env, request, sources, settings, codes, out) -> 
     _reset_one(context, index, request)
     records, events, blocks, rows = _open(sources, env["episode"]["source"])
     look(env["memory"], env["market"], events, rows, env["now"], settings["lags"], settings["depth"])
-    _observe(env, records, events, blocks, codes, out)
+    _observe(context, index, env, settings, records, events, blocks, codes, out, True)
 
 
 @njit
@@ -665,7 +737,7 @@ def reset(context, first: int, last: int, observations) -> None:
             _begin(context, index, env, requests[index], sources, settings, codes, observations[index])
         else:
             records, events, blocks, _ = _open(sources, env["episode"]["source"])
-            _observe(env, records, events, blocks, codes, observations[index])
+            _read(context, env, records, events, blocks, codes, observations[index])
 
 
 @njit

@@ -159,6 +159,9 @@ OWN_FEATURES = (*(name for name in _PLAIN_FEATURES if name.startswith("own_")), 
 EPISODE_FEATURES = ("remaining_time",)
 """Of an episode of an environment."""
 
+GROUPS = ("market", "own", "episode")
+"""What features tell of."""
+
 DEFAULT_FEATURES = (
     *MARKET_FEATURES,
     *(name for name in OWN_FEATURES if not name.endswith("in_flight")),  # constant where latency is below the clock
@@ -179,6 +182,7 @@ class FeatureSet:
         codes: (F, 2) int32, kind and argument.
         lags: (MAX_LAGS,) int64 ns, increasing; 0 where there are fewer.
         depth: levels that are needed, at least 1.
+        groups: which of them tell of the market, of the own account, of the episode; those that there are.
 
     Raises:
         ValueError: a name is unknown, or there are more than `MAX_LAGS` different times.
@@ -195,6 +199,14 @@ class FeatureSet:
         self.codes = self.codes.reshape(len(parsed), 2)
         self.lags = np.array(lags + [0] * (MAX_LAGS - len(lags)), np.int64)
         self.depth = max([argument for kind, argument in self.codes.tolist() if kind in _LEVEL_KINDS], default=1)
+        found = [_group_of(kind) for kind in self.codes[:, 0].tolist()]
+        self.groups = {group: np.flatnonzero([group == one for one in found]) for group in GROUPS if group in found}
+
+
+def _group_of(kind: int) -> str:
+    if kind <= TIME_COS:
+        return "market"
+    return "own" if kind <= OWN_IN_FLIGHT else "episode"
 
 
 def _parse(name: str) -> tuple[tuple[int, int], int, str]:

@@ -14,7 +14,8 @@ from bt_gym.core import batch, enums, features
 from bt_gym.data.tape import SUFFIX, Tape
 from bt_gym.envs.markets import Markets, open_tapes
 from bt_gym.errors import CapacityError, ConfigError
-from bt_gym.strategy.scheme import action_sizes, default_features, make_scheme
+from bt_gym.strategy.observation import ObservationForm
+from bt_gym.strategy.scheme import action_sizes, make_scheme
 
 TASKS: dict[str, type[EnvConfig]] = {"market_making": MarketMakingConfig, "trading": TradingConfig}
 
@@ -38,6 +39,7 @@ class Batch:
     """N environments on T tapes; every array that the kernels work on is kept here.
 
     Attributes:
+        task: name of it.
         config: all sections, defaults included.
         markets: tapes and their facts.
         features: names, units and codes of the observation.
@@ -52,18 +54,17 @@ class Batch:
         if max_steps is not None and max_steps < 1:
             raise ConfigError(f"max_episode_steps is {max_steps}: must be 1 or more")
         sections, tapes = _data_of(sections)
+        self.task = task
         self.config = TASKS[task].from_sections(**sections)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
-        try:
-            self.features = features.FeatureSet(
-                self.config.observation.features or default_features(self.config.action)
-            )
-        except ValueError as error:
-            raise ConfigError(f"observation.features: {error}") from None
+        self.form = ObservationForm(self.config)
+        self.features = self.form.features
         self.settings = self._settings(autoreset, max_steps)
         self.codes = self.features.codes
         self.envs = batch.new_envs(count, self.markets.sources["models"][:1])
         self.requests = np.zeros(count, batch.request_dtype)
+        self.frames = self.form.new_frames(count)
+        self.final_frames = self.form.new_frames(count if autoreset == batch.RESET_SAME_STEP else 0)
         self.context = batch.make_context(
             self.envs,
             self.markets.templates,
@@ -72,6 +73,9 @@ class Batch:
             self.settings,
             self.codes,
             self.requests,
+            self.frames,
+            self.final_frames,
+            self.form.scaling,
         )
         action = self.config.action
         self.action_space: gym.spaces.Discrete | gym.spaces.MultiDiscrete
@@ -80,8 +84,7 @@ class Batch:
             self.action_space = gym.spaces.Discrete(len(action.targets))
         else:
             self.action_space = gym.spaces.MultiDiscrete(self.action_sizes)
-        shape = (len(self.features.names),)
-        self.observation_space = gym.spaces.Box(-features.LIMIT, features.LIMIT, shape, np.float32)
+        self.observation_space = _space_of(self.form)
         self.forget_requests()
 
     def _settings(self, autoreset: int, max_steps: int | None) -> np.ndarray:
@@ -100,6 +103,8 @@ class Batch:
         row["dampening"] = reward.dampening
         row["lags"] = self.features.lags
         row["depth"] = self.features.depth
+        row["stack"] = self.form.stack
+        row["height"] = self.form.height
         row["scheme"] = make_scheme(config.action)[0]
         return settings
 
@@ -225,6 +230,24 @@ class Batch:
         if self.envs["is_full"].any():
             index = int(np.argmax(self.envs["is_full"]))
             raise CapacityError(f"environment {index}: more reports at once than its log holds: quote fewer lots")
+
+
+def row_of(observations: Any, index: int) -> Any:
+    """Observation `index` of a batch of them."""
+    if isinstance(observations, dict):
+        return {name: rows[index] for name, rows in observations.items()}
+    return observations[index]
+
+
+def _space_of(form: ObservationForm) -> gym.Space:
+    """Space of one observation."""
+    boxes: dict[str, gym.Space] = {
+        name: gym.spaces.Box(0, 255, shape, np.uint8)
+        if form.height
+        else gym.spaces.Box(-features.LIMIT, features.LIMIT, shape, np.float32)
+        for name, shape in form.shapes.items()
+    }
+    return gym.spaces.Dict(boxes) if form.kind == "dict" else boxes[""]
 
 
 def _data_of(sections: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tape] | None]:

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 from bt_gym.core import batch
-from bt_gym.envs.batch import Batch
+from bt_gym.envs.batch import Batch, row_of
 from bt_gym.errors import ConfigError
 
 
@@ -60,9 +60,7 @@ class BtEnv(gym.Env):
         self._is_ready = False
         self._is_seeded = False
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begins an episode; `options` as of `BtVectorEnv.reset`, one value each.
 
         Raises:
@@ -77,9 +75,9 @@ class BtEnv(gym.Env):
         batch.reset(self._batch.context, 0, 1, self._observations)
         self._batch.forget_requests()
         self._is_ready = True
-        return self._observations[0].copy(), _first(self._batch.reset_info(self._batch.envs))
+        return self._observation(), _first(self._batch.reset_info(self._batch.envs))
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One decision: (observation, reward, terminated, truncated, info).
 
         Raises:
@@ -108,7 +106,11 @@ class BtEnv(gym.Env):
             terminated, truncated = bool(flags[0, 0]), bool(flags[1, 0])
             self._is_ready = False
             info = _first(self._batch.end_info(self._batch.envs["episode"]))
-        return self._observations[0].copy(), float(self._reward[0]), terminated, truncated, info
+        return self._observation(), float(self._reward[0]), terminated, truncated, info
+
+    def _observation(self) -> Any:
+        """What was observed, in arrays of the caller's own."""
+        return row_of(self._batch.form.of(self._observations.copy(), self._batch.frames), 0)
 
     def action_masks(self) -> np.ndarray:
         """Which codes of an action do something now: (sum of the codes' numbers,) bool."""

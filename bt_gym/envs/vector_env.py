@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from bt_gym.core import batch
-from bt_gym.envs.batch import Batch, Workers
+from bt_gym.envs.batch import Batch, Workers, row_of
 from bt_gym.errors import ConfigError
 
 _AUTORESETS = {
@@ -106,7 +106,7 @@ class BtVectorEnv(VectorEnv):
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Begins episodes.
 
         Args:
@@ -132,9 +132,9 @@ class BtVectorEnv(VectorEnv):
         self._any_done = bool(self._done.any())
         infos: dict[str, Any] = {}
         self._put(infos, self._batch.reset_info(self._batch.envs[wanted]), wanted)
-        return observations, infos
+        return self._batch.form.of(observations, self._batch.frames), infos
 
-    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One decision of each environment: (observations, rewards, terminated, truncated, infos).
 
         Raises:
@@ -172,7 +172,8 @@ class BtVectorEnv(VectorEnv):
             self._end(infos, terminated | truncated)
         elif was_done is not None:
             self._done = np.zeros(n, bool)
-        return observations, rewards, terminated, truncated, infos
+        observed = self._batch.form.of(observations, self._batch.frames)
+        return observed, rewards, terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
         """Ends the threads."""
@@ -192,6 +193,7 @@ class BtVectorEnv(VectorEnv):
         """Everything that the future depends on, as NumPy arrays: a snapshot for `set_state`."""
         return {
             "envs": self._batch.envs.view(np.uint8).copy(),
+            "frames": self._batch.frames.copy(),
             "done": self._done.copy(),
             "is_reset": self._is_reset,
             "is_seeded": self._is_seeded,
@@ -203,10 +205,13 @@ class BtVectorEnv(VectorEnv):
         Raises:
             ValueError: it is of another N or another version.
         """
-        envs = self._batch.envs.view(np.uint8)
-        if state["envs"].shape != envs.shape:
-            raise ValueError(f"state has {len(state['envs'])} bytes, this environment {len(envs)}: make it alike")
-        envs[:] = state["envs"]
+        for name, own in (("envs", self._batch.envs.view(np.uint8)), ("frames", self._batch.frames)):
+            if state[name].shape != own.shape:
+                raise ValueError(
+                    f"state has {name} of {state[name].shape}, this environment {own.shape}: make it alike"
+                )
+        self._batch.envs.view(np.uint8)[:] = state["envs"]
+        self._batch.frames[...] = state["frames"]
         self._done = state["done"].copy()
         self._any_done = bool(self._done.any())
         self._is_reset = state["is_reset"]
@@ -224,8 +229,11 @@ class BtVectorEnv(VectorEnv):
             self._any_done = True
             return
         final_obs = np.full(self.num_envs, None, object)
-        for index in np.flatnonzero(done):
-            final_obs[index] = self._finals[index].copy()
+        ended = np.flatnonzero(done)
+        frames = self._batch.final_frames
+        rows = self._batch.form.of(self._finals[ended], frames[ended] if len(frames) else frames)
+        for place, index in enumerate(ended):
+            final_obs[index] = row_of(rows, place)
         final_info: dict[str, Any] = {}
         self._put(final_info, self._batch.end_info(envs["ended"][done]), done)
         infos |= {

@@ -15,12 +15,13 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.config.env import EnvConfig
-from bt_gym.core import actions
+from bt_gym.core import actions, frames
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.base import NOTHING, OrderRequest, OrderUpdate, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
-from bt_gym.strategy.scheme import action_sizes, default_features, make_scheme
+from bt_gym.strategy.observation import ObservationForm
+from bt_gym.strategy.scheme import action_sizes, make_scheme
 
 
 class PolicyStrategy(Strategy):
@@ -29,7 +30,7 @@ class PolicyStrategy(Strategy):
     Attributes:
         start_ns: when its window begins; it does nothing before.
         features: names (F,) of the environment's.
-        observation: (F,) float32, the last one.
+        observation: the last one, in a batch of one.
     """
 
     subscriptions = EventKind(0)
@@ -40,23 +41,28 @@ class PolicyStrategy(Strategy):
         """What the environment was made of decides everything but the market.
 
         Args:
-            policy: a model with SB3's `predict`, which is used without sampling, or a function from observations (1, F)
-                to actions (1, D).
+            policy: a model with SB3's `predict`, which is used without sampling, or a function from observations, a
+                batch of one in the environment's form, to actions (1, D).
             config: `config` of the environment that it was trained in.
             start_ns: when its first window begins; None: with the first decision in continuous trading.
             windows: after how many windows it withdraws its quotes and stops; None: never.
 
         Raises:
-            ConfigError: the environment decides on its own fills, which a strategy's clock can't.
+            ConfigError: the environment decides on its own fills, which a strategy's clock can't, or sees images.
         """
         if config.decision.on_fill:
             raise ConfigError("decision.on_fill: a PolicyStrategy decides on its clock only: train without it")
-        self.policy: Callable[[np.ndarray], np.ndarray] = _as_function(policy)
+        self.policy: Callable[[Any], np.ndarray] = _as_function(policy)
         self.env_config = config
         self.start_ns = start_ns
         self.windows = windows
-        self.features = tuple(config.observation.features or default_features(config.action))
-        self.observation = np.zeros(len(self.features), np.float32)
+        self._form = ObservationForm(config)
+        if self._form.kind == "image":
+            raise ConfigError("observation.form is image: a PolicyStrategy sees features: train with flat or dict")
+        self.features = self._form.features.names
+        self._frames = self._form.new_frames(1)
+        self._last_window = -1
+        self.observation: Any = None
         decision = config.decision
         if decision.clock == "time":
             self.timer_interval_ns = round(decision.interval_ms * 1e6)
@@ -85,12 +91,22 @@ class PolicyStrategy(Strategy):
                 return NOTHING
             action = np.array([actions.WITHDRAW, actions.WITHDRAW, 0.0])
         else:
-            self.observation = context.features(self.features)
-            self.observation[self._remaining] = (self._window_ns - passed) / self._window_ns
-            action = self._action(self.policy(self.observation[None].copy()))
+            row = context.features(self.features)
+            row[self._remaining] = (self._window_ns - passed) / self._window_ns
+            self.observation = self._observe(row, number != self._last_window)
+            self._last_window = number
+            action = self._action(self.policy(self.observation))
         events = context.market_state._session.events
         count = _plan(self._quotes, context._account, events, context._market, self._scheme, action, self._intents)
         return self._output(self._intents[:count], context)
+
+    def _observe(self, row: np.ndarray, is_first: bool) -> Any:
+        """What the environment would show of these features (F,)."""
+        if len(self._form.scaling):
+            frames.scale(self._form.scaling, row)
+        if len(self._frames):
+            frames.push(self._frames.reshape(-1), row, is_first)
+        return self._form.of(row[None], self._frames)
 
     def _action(self, action: Any) -> np.ndarray:
         """The codes (D,) of an action (1, D), or of one number (1,).
@@ -133,7 +149,7 @@ def _plan(quotes, accounts, events, received, schemes, action, intents) -> int:
     return actions.plan(quotes[0], accounts[0], last, schemes[0], action, intents)
 
 
-def _as_function(policy: Any) -> Callable[[np.ndarray], np.ndarray]:
+def _as_function(policy: Any) -> Callable[[Any], np.ndarray]:
     if hasattr(policy, "predict"):
         return lambda observations: policy.predict(observations, deterministic=True)[0]
     if not callable(policy):

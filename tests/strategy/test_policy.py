@@ -1,5 +1,10 @@
 """A policy in the Backtester is the policy in the environment: observations, fills, profit."""
 
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,9 +12,10 @@ import pytest
 from bt_gym import BacktestConfig, Backtester
 from bt_gym.config.env import DecisionConfig, MarketMakingConfig
 from bt_gym.core import enums
+from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.policy import PolicyStrategy
-from tests.envs.make import ID, SECOND, TRADING, sections, tapes
+from tests.envs.make import ID, SECOND, TRADING, assert_same, sections, tapes
 
 CLOCK = 200_000_000
 WINDOW = 50
@@ -27,9 +33,11 @@ def backtester(strategy: PolicyStrategy) -> Backtester:
     return Backtester(config, files=[tapes()[0].path]).add_strategy("policy", strategy)
 
 
-def hashed(observations: np.ndarray, name: str) -> np.ndarray:
+def hashed(observations: Any, name: str) -> np.ndarray:
     """Actions (1, 2), or targets (1,), that look random and follow from every bit of the observation."""
-    words = observations.view(np.uint32).astype(np.uint64)
+    if isinstance(observations, dict):
+        observations = np.concatenate(list(observations.values()), -1)
+    words = observations.reshape(1, -1).view(np.uint32).astype(np.uint64)
     mixed = (words * np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B1)).sum(1) >> np.uint64(7)
     if name == TRADING:
         return (mixed % 3).astype(int)
@@ -37,17 +45,41 @@ def hashed(observations: np.ndarray, name: str) -> np.ndarray:
     return codes[np.stack([mixed % 8, (mixed >> np.uint64(3)) % 8], 1).astype(int)]
 
 
-@pytest.mark.parametrize("name", [ID, TRADING])
-def test_policy_strategy__sees_and_trades_what_the_environment_does(name: str):
+def batch_of_one(observation: Any) -> Any:
+    if isinstance(observation, dict):
+        return {name: values[None] for name, values in observation.items()}
+    return observation[None]
+
+
+@pytest.mark.parametrize(
+    ("name", "observation"),
+    [
+        (ID, {}),
+        (TRADING, {}),
+        (ID, {"stack": 3}),
+        (ID, {"form": "dict"}),
+        (ID, {"form": "dict", "stack": 2, "scaling": "x.json"}),
+    ],
+)
+def test_policy_strategy__sees_and_trades_what_the_environment_does(
+    name: str, observation: dict[str, Any], tmp_path: Path
+):
+    if "scaling" in observation:
+        count = len(DEFAULT_FEATURES)
+        scaling = {"features": DEFAULT_FEATURES, "mean": [0.3] * count, "scale": [0.7] * count}
+        observation = observation | {"scaling": str(tmp_path / "scaling.json")}
+        (tmp_path / "scaling.json").write_text(json.dumps(scaling))
     decision = {"interval_ms": CLOCK / 1e6}
-    more = sections(window_s=float(WINDOW), days=1, execution=EXECUTION, risk=LIMITS, decision=decision)
+    more = sections(
+        window_s=float(WINDOW), days=1, execution=EXECUTION, risk=LIMITS, decision=decision, observation=observation
+    )
     env = gym.make(name, disable_env_checker=True, **more).unwrapped
     start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 2) * CLOCK
     observation, _ = env.reset(seed=1, options={"start_ns": start})
     theirs, log, known, truncated = [], [], 0, False
     while not truncated:
         theirs.append(observation)
-        observation, _, _, truncated, info = env.step(hashed(observation[None], name)[0])
+        observation, _, _, truncated, info = env.step(hashed(batch_of_one(observation), name)[0])
         row = env._batch.envs[0]
         written = int(row["account"]["reports_written"])
         log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
@@ -55,17 +87,17 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does(name: str):
 
     ours = []
 
-    def watched(observations: np.ndarray) -> np.ndarray:
-        ours.append(observations[0])
+    def watched(observations: Any) -> np.ndarray:
+        ours.append(copy.deepcopy(observations))
         return hashed(observations, name)
 
     run = backtester(PolicyStrategy(watched, env.config, start_ns=start, windows=1))
     run.run()
-    np.testing.assert_array_equal(np.array(ours), np.array(theirs))
+    assert_same(tuple(ours), tuple(map(batch_of_one, theirs)))
     fills = run.accounts[0].metrics.account.fills
     fills = fills[fills["ts_exchange"] <= start + WINDOW * SECOND]
     wanted = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
-    assert len(wanted) >= 40
+    assert len(wanted) >= 30
     assert fills.tobytes() == wanted.tobytes()
     assert info["rejects_max_order_rate"] > 0
     assert info["trades"] == len(wanted)
@@ -73,10 +105,13 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does(name: str):
 
 def test_policy_strategy__starts_with_trading_and_goes_on_from_window_to_window():
     remaining = []
-    config = MarketMakingConfig.from_sections(data={"window_s": 10.0}, observation={"features": ["remaining_time"]})
+    observation = {"features": ["remaining_time"], "stack": 2}
+    config = MarketMakingConfig.from_sections(data={"window_s": 10.0}, observation=observation)
 
     def policy(observations: np.ndarray) -> np.ndarray:
-        remaining.append(float(observations[0, 0]))
+        before, now = observations[0].tolist()
+        remaining.append(now)
+        assert before == (now if len(remaining) % 50 == 1 else remaining[-2])
         return np.zeros((1, 2), np.int64)
 
     report = backtester(PolicyStrategy(policy, config)).run()
