@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bt_gym.data.validate import validate
     from bt_gym.envs.scaling import fit_scaling
     from bt_gym.errors import BtGymError
-    from bt_gym.strategy.base import OrderCancel, OrderRequest, OrderUpdate, Strategy, StrategyOutput
+    from bt_gym.strategy.base import Kill, OrderCancel, OrderRequest, OrderUpdate, Strategy, StrategyOutput
     from bt_gym.strategy.context import MarketStateView, StrategyContext
     from bt_gym.strategy.events import EventKind, ExecutionReport, MarketEvent, Side, Trade
     from bt_gym.strategy.jitted import JittedStrategy
@@ -51,7 +51,7 @@ _HOMES = {
     "bt_gym.data.validate": ("validate",),
     "bt_gym.envs.scaling": ("fit_scaling",),
     "bt_gym.errors": ("BtGymError",),
-    "bt_gym.strategy.base": ("OrderCancel", "OrderRequest", "OrderUpdate", "Strategy", "StrategyOutput"),
+    "bt_gym.strategy.base": ("Kill", "OrderCancel", "OrderRequest", "OrderUpdate", "Strategy", "StrategyOutput"),
     "bt_gym.strategy.context": ("MarketStateView", "StrategyContext"),
     "bt_gym.strategy.events": ("EventKind", "ExecutionReport", "MarketEvent", "Side", "Trade"),
     "bt_gym.strategy.jitted": ("JittedStrategy",),

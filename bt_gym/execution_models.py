@@ -33,6 +33,7 @@ from bt_gym.config import (
     ProRataFillConfig,
     QueueModelFillConfig,
     RiskLimitsConfig,
+    RunLimitsConfig,
     SquareRootImpactConfig,
 )
 from bt_gym.core import enums
@@ -58,7 +59,11 @@ _SELF_MATCH = {name: code for code, name in enums.names("SELF_MATCH_").items()}
 
 
 def execution_models(
-    execution: ExecutionConfig, limits: RiskLimitsConfig, instrument: Instrument, account: int = 0
+    execution: ExecutionConfig,
+    limits: RiskLimitsConfig,
+    instrument: Instrument,
+    account: int = 0,
+    run_limits: RunLimitsConfig | None = None,
 ) -> np.ndarray:
     """The models of one account, shape (1,), for `core.orders.new_account`.
 
@@ -67,6 +72,7 @@ def execution_models(
         limits: of the account.
         instrument: its tick value and fees.
         account: number of the account in its run, or of the environment: draws of accounts differ.
+        run_limits: of all accounts of the run together.
 
     Raises:
         InstrumentError: the instrument has no fees.
@@ -90,6 +96,7 @@ def execution_models(
         latency=_latency(latency),
         impact=_impact(execution.market_impact),
         **limits.values,
+        **(run_limits.values if run_limits else {}),
         **execution.fees.values,
     )
 

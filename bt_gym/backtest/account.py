@@ -101,6 +101,7 @@ class Account:
     days: int = 1  # trading days that the tape covers
     strategy_metrics: Sequence[tuple[int, str, float | None]] = ()  # the strategy's own: (ns, name, value)
     proof: Proof | None = None  # which levels of the tape are known completely; None: all
+    stopped: tuple[int, int] | None = None  # when (ns, receive clock) and why (enums.REASON_*) its trading was stopped
 
     @property
     def symbol(self) -> str:

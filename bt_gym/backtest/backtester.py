@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bt_gym.backtest.collector import generate_report
-from bt_gym.backtest.desk import BaseDesk, JittedDesk
+from bt_gym.backtest.desk import AnyDesk
 from bt_gym.backtest.outputs import SCHEMAS, write_outputs
 from bt_gym.backtest.replay import Lane, MarketReplayEngine, ReplaySpeed
 from bt_gym.backtest.report import BacktestReport, RunInfo
@@ -98,7 +98,7 @@ class Backtester:
         feed = latency.extra_feed_latency_ns
         replay = MarketReplayEngine(lanes, speed=self.speed, extra_delay=feed)
         self.accounts = []
-        desks: list[BaseDesk | JittedDesk] = []
+        desks: list[AnyDesk] = []
         for name, strategy in strategies.items():
             market = MarketReplayEngine(lanes, extra_delay=feed)  # each strategy has its own copy, as received
             accounts = [
@@ -106,7 +106,7 @@ class Backtester:
             ]
             self.accounts += accounts
             desks += open_desks(strategy, market, accounts, latency.response_latency_ns)
-        Runner(replay, desks, self.progress).run()
+        Runner(replay, desks, self.progress, self.config.backtest.run_limits).run()
         info = self._info([lane.tape for lane in replay.lanes], [lane.instrument for lane in replay.lanes])
         return generate_report([account.metrics for account in self.accounts], info)
 
@@ -114,7 +114,9 @@ class Backtester:
         interval_ns = self.config.backtest.output.equity_interval_ms * 1_000_000
         wants_news = bool(strategy.subscriptions & EventKind.OWN)
         settings = self.config.backtest
-        models = execution_models(settings.execution, settings.risk_limits, lane.instrument, number)
+        models = execution_models(
+            settings.execution, settings.risk_limits, lane.instrument, number, settings.run_limits
+        )
         account = TradingAccount(name, lane, models, interval_ns, wants_news)
         account.flattens_at_end = settings.execution.flatten_at_end
         return account
@@ -237,6 +239,7 @@ class Backtester:
             fee_model="; ".join(fees),
             data_hash=",".join(dict.fromkeys(s["sha256"] for tape in opened for s in tape.metadata["sources"])),
             config_hash=self.config.config_hash(),
+            run_limits=self.config.backtest.run_limits.described if self.config.backtest.run_limits else "",
             notes=tuple(notes),
         )
 

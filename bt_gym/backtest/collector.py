@@ -93,6 +93,11 @@ class MetricsCollector:
         self._metrics += [(int(ts), name, float(x) if math.isfinite(x) else None) for name, x in values.items()]
         self.__dict__.pop("account", None)
 
+    def record_stop(self, ts: int, reason: int) -> None:
+        """Records that a limit or a kill switch stopped trading at `ts` (ns); `reason`: enums.REASON_*."""
+        self._empty = replace(self._empty, stopped=(int(ts), int(reason)))
+        self.__dict__.pop("account", None)
+
     @cached_property
     def account(self) -> Account:
         """The history recorded so far."""

@@ -3,12 +3,13 @@
 A desk has its own copy of the market as received, so that what one strategy subscribes to or sends never changes what
 another one sees. `Desk` is for a strategy in Python on one instrument: all that happens between two of its calls is one
 call of the core (`core.decision.next_call`). `JittedDesk` runs a compiled strategy; a strategy in Python on several
-instruments sits at a `WideDesk` (`backtest.wide_desk`).
+instruments sits at a `WideDesk` (`backtest.wide_desk`). Under limits of the whole run (`backtest.run_limits`) desks
+take turns, and may have to go back: what they have advanced to is not told to anybody before `call`.
 """
 
 import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from bt_gym.core import enums, jitted
 from bt_gym.core.decision import FOREVER, new_desk, next_call, read_trades, trade_dtype
 from bt_gym.core.orders import MAX_REQUESTS
 from bt_gym.errors import CapacityError, ConfigError
-from bt_gym.strategy.base import NOTHING, OrderCancel, Strategy, StrategyOutput
+from bt_gym.strategy.base import NOTHING, Kill, OrderCancel, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import ExecutionReport, MarketEvent, Side, Trade
 from bt_gym.strategy.jitted import JittedStrategy
@@ -28,21 +29,21 @@ _AGGRESSORS = (Side.BUY, Side.SELL, None)
 _new = tuple.__new__  # of a named tuple in half the time that its own takes
 
 
-class BaseDesk(ABC):
-    """What all desks of strategies in Python share: requests on their way out, and news of those refused on our side.
+class AnyDesk(ABC):
+    """What all desks share: they go on to a moment, make the call, and may go back to where they were before.
 
     Args:
         accounts: of the strategy, one an instrument.
-        response_latency: ns until the sender hears of a request that was refused on our side.
+        arrays: whatever else changes as they advance.
     """
 
-    def __init__(self, accounts: Sequence[TradingAccount], response_latency: int) -> None:
+    def __init__(self, accounts: Sequence[TradingAccount], *arrays: np.ndarray) -> None:
         self.accounts = accounts
         self.strategy_id = accounts[0].strategy_id
-        self.response_latency = max(response_latency, 1)  # an answer at once would let a stubborn strategy stop time
-        self._by_symbol = {account.symbol: account for account in accounts}
-        self._refusals: list[tuple[int, int, TradingAccount, ExecutionReport]] = []  # heap by time, then number
-        self._refused = 0
+        self.headroom: Callable[[TradingAccount, int], None] | None = None
+        """Tells an account, before it sends at a time (ns), what the limits of the run leave it."""
+        moving = [array.view(np.uint8) for array in (*arrays, *(account.lane.market for account in accounts))]
+        self._moving = [(array, array.copy()) for array in moving]
 
     @abstractmethod
     def advance(self) -> tuple[int, int] | None:
@@ -57,31 +58,80 @@ class BaseDesk(ABC):
     def records_done(self) -> int:
         """Source records received."""
 
+    def watch(self) -> None:
+        """From now on every report that becomes known is a moment of its own, with `CALL_BOOKED` if of no other use."""
+        for account in self.accounts:
+            account.is_watched = True
+
+    def keep(self) -> None:
+        """Keeps where it is, for `restore`."""
+        for account in self.accounts:
+            account.keep()
+        for array, kept in self._moving:
+            kept[:] = array
+
+    def restore(self) -> None:
+        """Goes back to where it was at the last `keep`; there was no call since."""
+        for account in self.accounts:
+            account.restore()
+        for array, kept in self._moving:
+            array[:] = kept
+
     def close(self, end: int) -> None:
         """Records what is left when the data of the run has ended, at `end` (ns)."""
         for account in self.accounts:
             account.close(end)
 
+
+class BaseDesk(AnyDesk):
+    """What desks of strategies in Python share: requests on their way out, and news of those refused on our side.
+
+    Args:
+        accounts: of the strategy, one an instrument.
+        response_latency: ns until the sender hears of a request that was refused on our side.
+        arrays: whatever else changes as it advances.
+    """
+
+    def __init__(self, accounts: Sequence[TradingAccount], response_latency: int, *arrays: np.ndarray) -> None:
+        super().__init__(accounts, *arrays)
+        self.response_latency = max(response_latency, 1)  # an answer at once would let a stubborn strategy stop time
+        self._by_symbol = {account.symbol: account for account in accounts}
+        self._refusals: list[tuple[int, int, TradingAccount, ExecutionReport]] = []  # heap by time, then number
+        self._refused = 0
+
     def _send(self, output: StrategyOutput, symbol: str, now: int) -> None:
+        if output.kill is not None:
+            self._kill(output.kill, now)
         for cancel in output.cancellations:
             order_id, of = cancel if isinstance(cancel, OrderCancel) else (cancel, None)
-            account = self._account(of or symbol)
+            account = self._account(of or symbol, now)
             self._tell(account, account.cancel(order_id, now))
         for update in output.updates:
-            account = self._account(update.symbol or symbol)
+            account = self._account(update.symbol or symbol, now)
             self._tell(account, account.update(update, now))
         for order in output.orders:
-            account = self._account(order.symbol or symbol)
+            account = self._account(order.symbol or symbol, now)
             self._tell(account, account.order(order, now))
         if output.metrics:
-            self._account(symbol).metrics.record_metrics(now, output.metrics)
+            self._account(symbol, now).metrics.record_metrics(now, output.metrics)
 
-    def _account(self, symbol: str) -> TradingAccount:
+    def _kill(self, kill: Kill, now: int) -> None:
+        reason = enums.REASON_RUN_KILL_SWITCH if kill.whole_run else enums.REASON_KILL_SWITCH
+        for account in self.accounts:
+            account.kill(now, reason, flatten=kill.flatten)
+            if kill.whole_run:
+                account.execution.account["kills_run"] = 1 + kill.flatten
+
+    def _account(self, symbol: str, now: int) -> TradingAccount:
+        """The account of an instrument, about to send."""
         try:
-            return self._by_symbol[symbol]
+            account = self._by_symbol[symbol]
         except KeyError:
             known = ", ".join(sorted(self._by_symbol))
             raise ConfigError(f"strategy {self.strategy_id} named symbol '{symbol}': the run holds {known}") from None
+        if self.headroom is not None:
+            self.headroom(account, now)
+        return account
 
     def _tell(self, account: TradingAccount, refusal: ExecutionReport | None) -> None:
         """The sender of a refused request hears of it one response latency later."""
@@ -134,11 +184,11 @@ class Desk(BaseDesk):
     def __init__(
         self, account: TradingAccount, strategy: Strategy, context: StrategyContext, response_latency: int
     ) -> None:
-        super().__init__([account], response_latency)
+        self._desk = desk_of(strategy, account)
+        super().__init__([account], response_latency, self._desk)
         self.account = account
         self.strategy = strategy
         self.context = context
-        self._desk = desk_of(strategy, account)
         self._symbol, self._tick_size_nanos = account.symbol, account.lane.instrument.tick_size_nanos
         self._trades = np.zeros(8, trade_dtype)
         self._wake = self._desk["wake"]
@@ -172,12 +222,17 @@ class Desk(BaseDesk):
         elif why == enums.CALL_CLOCK:
             output = self.strategy.on_timer(now, context)
         else:
-            self._call_news(now, count)
+            if why == enums.CALL_NEWS:
+                self._call_news(now, count)
             return
         if (
             output is not NOTHING and output is not None and not output.is_empty()
         ):  # a forgotten return asks for nothing
             self._act(output, now)
+
+    def watch(self) -> None:
+        super().watch()
+        self._desk["is_watched"] = 1
 
     def _act(self, output: StrategyOutput, now: int) -> None:
         self._send(output, self._symbol, now)
@@ -209,25 +264,45 @@ class Desk(BaseDesk):
         return _records_done(self.account.lane)
 
 
-class JittedDesk:
-    """A compiled strategy on one instrument: everything happens in the core.
+class JittedDesk(AnyDesk):
+    """A compiled strategy on one instrument: everything happens in the core, all at once unless it is watched.
 
     Raises:
         CapacityError: it asks for more in one call than can travel at once.
     """
 
     def __init__(self, account: TradingAccount, strategy: JittedStrategy) -> None:
+        self._desk = desk_of(strategy, account)
+        super().__init__([account], self._desk)
         self.account = account
         self.memory = strategy.start(account.symbol)
         self._decide = strategy.decide.compiled
-        self._desk = desk_of(strategy, account)
         self._shown = np.zeros(1, jitted.shown_dtype)
         self._trades = np.zeros(64 if strategy.wants_trades else 0, trade_dtype)
         self._refused = np.zeros(4 * MAX_REQUESTS, jitted.refused_dtype)
         self._counts = np.zeros(2, np.int64)
 
+    def watch(self) -> None:
+        super().watch()
+        self._desk["is_watched"] = 1
+
+    def advance(self) -> tuple[int, int] | None:
+        why = self._run(FOREVER)
+        return None if why == enums.CALL_NONE else (int(self._desk["now"][0]), why)
+
+    def call(self) -> None:
+        if self._desk["call_due"][0]:
+            if self.headroom is not None:
+                self.headroom(self.account, int(self._desk["now"][0]))
+            self._run(FOREVER)
+
     def run(self, until: int) -> None:
-        """Runs up to `until` (ns)."""
+        """Runs up to `until` (ns), unwatched."""
+        while self._run(until) != enums.CALL_NONE:
+            pass
+
+    def _run(self, until: int | np.int64) -> int:
+        """Goes on in the core; returns why it stopped, `CALL_NONE` at the end or after a call that is watched."""
         execution, tape = self.account.execution, self.account.lane.tape
         while True:
             why = jitted.run(
@@ -248,24 +323,18 @@ class JittedDesk:
             )
             self.account.record_refused(self._refused[: self._counts[0]])
             self._counts[0] = 0
-            if why == enums.CALL_NONE:
-                return
-            if why == enums.CALL_EVENT:
+            if int(self._shown["requests"]["lost"][0]):
                 asked = MAX_REQUESTS + int(self._shown["requests"]["lost"][0])
                 raise CapacityError(
                     f"strategy {self.account.strategy_id} asks for {asked} requests in one call: at most {MAX_REQUESTS}"
                 )
-            if why == enums.CALL_LOG_FULL:
-                execution.lengthen_log()
+            if why != enums.CALL_LOG_FULL:
+                return int(why)
+            execution.lengthen_log()
 
     @property
     def records_done(self) -> int:
-        """Source records received."""
         return _records_done(self.account.lane)
-
-    def close(self, end: int) -> None:
-        """Records what is left when the data of the run has ended, at `end` (ns)."""
-        self.account.close(end)
 
 
 def desk_of(strategy: Strategy, account: TradingAccount) -> np.ndarray:

@@ -139,6 +139,11 @@ class Lane:
         """Receives all events that are received by `ts` (ns)."""
         self.received = _receive_until(self.market, self.tape.records, self.tape.events, self.tape.blocks, ts)
 
+    def rewind(self) -> None:
+        """Goes on from where its market is, which somebody has set back."""
+        self.received = int(self.market["event"][0])
+        self._next = (-1, NEVER)
+
     def event(self, number: int, ts: int) -> MarketEvent:
         """What a strategy is told about event `number`, received at `ts` (ns)."""
         count = _read(self.tape.records, self.tape.events, number, self._read)

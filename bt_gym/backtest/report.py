@@ -29,6 +29,7 @@ class RunInfo:
     config_hash: str = ""  # sha256 of the configuration
     notes: tuple[str, ...] = ()  # what a reader must know, such as "model: none"
     impact_model: str = ""
+    run_limits: str = ""  # of all accounts together
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,9 @@ class BacktestReport:
     reports: dict[str, int] = _is("", "execution reports by type", "orders")
     rejects: dict[str, int] = _is("", "refused orders, cancels and modifies by reason", "orders")
 
+    stopped_by: str | None = _is("", "limit or kill switch that stopped trading; of a total: that of the whole run")
+    stopped_ns: int | None = _is("ns", "when it did, UTC, receive clock")
+
     final_position: int | None = _is("lots", "signed, at the end; None in a total of several accounts", "inventory")
     avg_position: float | None = _is("lots", "time-weighted mean; None in a total of several", "inventory")
     avg_abs_position: float | None = _is("lots", "time-weighted mean of |position|; likewise", "inventory")
@@ -164,6 +168,7 @@ class BacktestReport:
         run = self.run
         models = {"fill model": run.fill_model, "latency": run.latency_model, "impact": run.impact_model}
         models["fees"] = run.fee_model
+        models["limits of the run"] = run.run_limits
         hashes = {"data": run.data_hash[:12], "config": run.config_hash[:12]}
         told = [f"{name}: {value}" for name, value in (models | hashes).items() if value]
         notes = [*self.notes, *([f"ratios: {self.sharpe_flag}"] if self.sharpe_flag else [])]

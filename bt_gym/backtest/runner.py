@@ -9,10 +9,12 @@ then news of own orders, then clocks; strategies take turns as they were added.
 import heapq
 from collections.abc import Callable, Sequence
 
-from bt_gym.backtest.desk import BaseDesk, Desk, JittedDesk
+from bt_gym.backtest.desk import AnyDesk, BaseDesk, Desk, JittedDesk
 from bt_gym.backtest.replay import MarketReplayEngine
+from bt_gym.backtest.run_limits import RunLimits
 from bt_gym.backtest.trading_account import TradingAccount
 from bt_gym.backtest.wide_desk import WideDesk
+from bt_gym.config import RunLimitsConfig
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.base import Strategy
 from bt_gym.strategy.context import StrategyContext
@@ -25,7 +27,7 @@ _CHUNKS = 64
 
 def open_desks(
     strategy: Strategy, market: MarketReplayEngine, accounts: Sequence[TradingAccount], response_latency: int
-) -> list[BaseDesk | JittedDesk]:
+) -> list[AnyDesk]:
     """The desks of a strategy: one, or, of a compiled strategy, one an instrument.
 
     Args:
@@ -71,31 +73,42 @@ class Runner:
     """Runs the desks of all strategies over a replay.
 
     Compiled strategies, which nothing outside can follow anyway, run first and in one go; then those in Python, in the
-    order of time and at the replay's speed.
+    order of time and at the replay's speed. Under limits of the whole run all of them take turns.
 
     Args:
         replay: the tapes, and the speed of market time.
         desks: of the strategies.
         progress: called with (source records done, source records in all) now and then.
+        limits: of the whole run.
     """
 
     def __init__(
         self,
         replay: MarketReplayEngine,
-        desks: Sequence[BaseDesk | JittedDesk],
+        desks: Sequence[AnyDesk],
         progress: Callable[[int, int], None] | None = None,
+        limits: RunLimitsConfig | None = None,
     ) -> None:
         self.replay = replay
         self.desks = desks
         self.progress = progress
+        self.limits = limits
         self._total = sum(int(lane.tape.events["source"][-1]) for lane in replay.lanes)
 
     def run(self) -> None:
-        """Runs from the first to the last event."""
-        for desk in self.desks:
-            if isinstance(desk, JittedDesk):
-                self._run_jitted(desk)
-        self._run_python([desk for desk in self.desks if isinstance(desk, BaseDesk)])
+        """Runs from the first to the last event.
+
+        Raises:
+            ConfigError: a strategy wants to stop the others, and the configuration has no limits of the whole run.
+        """
+        if self.limits is not None:
+            RunLimits(self.limits, self.replay, self.desks, self._report if self.progress else None).run()
+        else:
+            for desk in self.desks:
+                if isinstance(desk, JittedDesk):
+                    self._run_jitted(desk)
+            self._run_python([desk for desk in self.desks if isinstance(desk, BaseDesk)])
+            self._check_kills()
         for desk in self.desks:
             desk.close(self.replay.end)
         self._report(self._total)
@@ -139,6 +152,15 @@ class Runner:
             steps += 1
             if self.progress and steps % _STEPS_PER_PROGRESS == 0:
                 self._report(desk.records_done)
+
+    def _check_kills(self) -> None:
+        for desk in self.desks:
+            asked = any(account.execution.account["kills_run"][0] for account in desk.accounts)
+            if asked and len(self.desks) > 1:
+                raise ConfigError(
+                    f"strategy {desk.strategy_id} stops the whole run: that takes a section backtest.run_limits, an "
+                    "empty one ({}) will do"
+                )
 
     def _report(self, records: int) -> None:
         if self.progress:

@@ -12,10 +12,13 @@ from bt_gym.backtest import metrics
 from bt_gym.backtest.account import NO_MARK, SECOND_NS, Account, half_to_even
 from bt_gym.backtest.order_history import fold_orders, queues_proven
 from bt_gym.backtest.report import BacktestReport, Ledger, RunInfo
+from bt_gym.core import enums
 from bt_gym.core.enums import EXEC_CANCEL_REJECTED, EXEC_REJECTED, LIQUIDITY_MAKER, LIQUIDITY_TAKER, names
 
 HORIZONS_NS = {"100ms": SECOND_NS // 10, "1s": SECOND_NS, "10s": 10 * SECOND_NS, "60s": 60 * SECOND_NS}
 """Markout horizons, on the exchange clock."""
+
+_OF_RUN = [code for code, name in names("REASON_").items() if name.startswith("run_")]
 
 LIQUIDITY = {"maker": LIQUIDITY_MAKER, "taker": LIQUIDITY_TAKER}
 
@@ -58,6 +61,7 @@ def summarise(name: str, accounts: list[Account], run: RunInfo) -> BacktestRepor
         taker_share=metrics.ratio(sum(_lots(account, LIQUIDITY_TAKER) for account in accounts), lots),
         **_round_trips(accounts),
         **_orders(accounts),
+        **_stop(accounts),
         **_inventory(accounts),
         **_quality(accounts),
         strategy_metrics={key: value for _, key, value in accounts[0].strategy_metrics} if len(accounts) == 1 else {},
@@ -150,6 +154,15 @@ def _orders(accounts: list[Account]) -> dict[str, Any]:
     }
 
 
+def _stop(accounts: list[Account]) -> dict[str, Any]:
+    """When and why trading stopped: the account's stop, or that of the whole run."""
+    stops = [account.stopped for account in accounts if account.stopped]
+    if len(accounts) > 1:
+        stops = [stop for stop in stops if stop[1] in _OF_RUN]
+    stopped_ns, reason = min(stops, default=(None, enums.REASON_NONE))
+    return {"stopped_by": names("REASON_")[reason] if reason else None, "stopped_ns": stopped_ns}
+
+
 def _count(codes: np.ndarray, family: str) -> dict[str, int]:
     """How often each name of a family occurs, in the order of the enum; names that don't occur are left out."""
     count = Counter(codes.tolist())
@@ -217,6 +230,10 @@ def _notes(account: Account) -> list[str]:
     position = int(account.positions[-1]["size"])
     where = f"{account.strategy} {account.symbol}"
     notes = []
+    if account.stopped:
+        at, reason = account.stopped
+        when = np.datetime64(at // 1_000_000, "ms")
+        notes.append(f"{where}: trading was stopped by {names('REASON_')[reason]} at {when} UTC")
     if position:
         notes.append(f"{where}: the open position of {position} lots is marked, not liquidated")
         if len(account.curve) and account.curve["mark_is_stale"][-1]:

@@ -54,7 +54,23 @@ class TradingAccount:
         self._known = self.execution.account["reports_known"]
         self.flattens_at_end = False
         """Whether the position is closed at the market when the data has ended."""
+        self.is_watched = False
+        """Whether limits of the whole run look at it."""
         self._recorded = 0  # reports that the record has
+        self._kept = (self.state.copy(), -1)
+
+    def keep(self) -> None:
+        """Keeps its state, for `restore`."""
+        self._kept[0][:] = self.state
+        self._kept = (self._kept[0], self.positions.flattened)
+
+    def restore(self) -> None:
+        """Goes back to the state kept; nothing was recorded since."""
+        self.state[:], self.positions.flattened = self._kept
+
+    def kill(self, ts: int, reason: int, *, flatten: bool) -> None:
+        """Stops trading at `ts` (ns): cancels and refuses all orders, and with `flatten` sends the position home."""
+        self.positions.kill(ts, reason, goes_home=flatten)
 
     @property
     def reports_known(self) -> int:
@@ -63,7 +79,7 @@ class TradingAccount:
 
     def advance(self, until: int) -> int:
         """Lets the exchange work up to `until` (ns), or to the first news that somebody acts on; returns that time."""
-        stop_on_report = self.wants_news or self.positions.limits_loss
+        stop_on_report = self.wants_news or self.is_watched or self.positions.limits_loss
         return self.execution.advance(self.lane.tape, until, stop_on_report=stop_on_report)
 
     def learn(self, now: int) -> MarketEvent | None:
@@ -172,6 +188,9 @@ class TradingAccount:
         if self.flattens_at_end:
             self.execution.close_out(self.lane.tape)
         self._record(len(self.execution.reports))
+        stopped_at, reason = (int(self.execution.account[name][0]) for name in ("killed_at", "killed"))
+        if reason:
+            self.metrics.record_stop(stopped_at, reason)
         mark2 = int(self.lane.market["mark2"][0])
         if mark2 != enums.NO_TICK:
             position = self.execution.account["position"][0]

@@ -35,16 +35,29 @@ class WideDesk(BaseDesk):
         self.router = StrategyRouter()
         self.router.register_strategy(self.strategy_id, strategy, contexts)
         self._kinds = int(strategy.subscriptions)
-        self._limited = [account for account in accounts if account.positions.limits_loss]
         self._end = replay.end
         self._now = 0
         self._stop: Stop | None = None
         self._events: list[MarketEvent] = []
         self._has_ended = False
+        self._kept = (0, 0, self._refusals)
         self.router.start_timers(replay.start)
+
+    def keep(self) -> None:
+        super().keep()
+        self._kept = (self._now, self._refused, list(self._refusals))
+
+    def restore(self) -> None:
+        super().restore()
+        self._now, self._refused, refusals = self._kept
+        self._refusals = list(refusals)
+        self._has_ended = False
+        for lane in self.replay.lanes:
+            lane.rewind()
 
     def advance(self) -> tuple[int, int] | None:
         while not self._has_ended:
+            known = sum(account.reports_known for account in self.accounts)
             stop = self.replay.peek(self._kinds, self._end)
             now = self._next_moment(stop.ts if stop else self._end)
             now = _advance(self.accounts, now)
@@ -56,13 +69,15 @@ class WideDesk(BaseDesk):
                 events = self._news(now)
                 why = enums.CALL_NEWS if events else enums.CALL_CLOCK
                 stop = None
-            for account in self._limited:
+            for account in self.accounts:
                 account.positions.enforce(now)
             self._now, self._stop, self._events = now, stop, events
             has_timer = stop is None and self.router.next_timer() <= now
             self._has_ended = now >= self._end and not events and not has_timer
             if events or has_timer:
                 return now, why
+            if sum(account.reports_known for account in self.accounts) > known and self.accounts[0].is_watched:
+                return now, enums.CALL_BOOKED
         return None
 
     def call(self) -> None:
@@ -80,7 +95,7 @@ class WideDesk(BaseDesk):
         now = min(now, self.router.next_timer())
         if self._refusals:
             now = min(now, self._refusals[0][0])
-        for account in self._limited:
+        for account in self.accounts:
             now = account.positions.next_action(account.lane.tape.events, now)
         return now
 

@@ -2,7 +2,7 @@
 
 A file has up to three top-level keys, and every key below is documented at its field:
 
-    backtest:      data_source, execution {latency_model, fill_model, market_impact}, risk_limits, output
+    backtest:      data_source, execution {latency_model, fill_model, market_impact}, risk_limits, run_limits, output
     strategy:      type, parameters
     instruments:   a symbol or a pattern such as "ES??": tick_size, multiplier, currency, fees
 
@@ -46,7 +46,7 @@ from bt_gym.config.latency import (
     LognormalLatencyConfig,
 )
 from bt_gym.config.output import OutputConfig
-from bt_gym.config.risk import RiskLimitsConfig
+from bt_gym.config.risk import RiskLimitsConfig, RunLimitsConfig
 from bt_gym.config.runnable import check_runnable, unbuilt
 from bt_gym.config.strategy import (
     AnyStrategyConfig,
@@ -96,6 +96,7 @@ __all__ = [
     "PropagatorImpactConfig",
     "QueueModelFillConfig",
     "RiskLimitsConfig",
+    "RunLimitsConfig",
     "SmaCrossoverConfig",
     "SmaCrossoverParameters",
     "SquareRootImpactConfig",

@@ -4,7 +4,7 @@ from bt_gym._section import Section
 from bt_gym.config.data import DataSourceConfig
 from bt_gym.config.execution import ExecutionConfig
 from bt_gym.config.output import OutputConfig
-from bt_gym.config.risk import RiskLimitsConfig
+from bt_gym.config.risk import RiskLimitsConfig, RunLimitsConfig
 
 
 class BacktestSection(Section):
@@ -15,6 +15,8 @@ class BacktestSection(Section):
     execution: ExecutionConfig = ExecutionConfig()
     """Latency, fills and impact."""
     risk_limits: RiskLimitsConfig = RiskLimitsConfig()
-    """Limits on orders and positions."""
+    """Limits on orders and positions, of each strategy on each instrument."""
+    run_limits: RunLimitsConfig | None = None
+    """Limits of all strategies and instruments together."""
     output: OutputConfig = OutputConfig()
     """Result files."""

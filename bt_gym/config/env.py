@@ -144,6 +144,12 @@ class EnvConfig(Section):
     reward: RewardConfig = RewardConfig()
     """What it is paid for."""
 
+    @model_validator(mode="after")
+    def _no_margin_calls(self) -> Self:
+        if self.risk.maintenance_margin is not None:
+            raise ValueError("risk.maintenance_margin: environments make no margin calls; use risk.max_loss")
+        return self
+
     @classmethod
     def from_sections(cls, **sections: Any) -> Self:
         """From keywords: a section is a model, a dict, the path of a YAML file with its keys, or None for defaults.

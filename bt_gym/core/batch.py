@@ -54,7 +54,6 @@ MAX_ORDERS = 8
 MAX_REQUESTS = 16
 MAX_TAKEN = 16
 LOG_ROWS = 64
-REASONS = 40  # more than there are REASON_*
 NS_PER_SECOND = 1_000_000_000
 
 CLOCK_TIME = 0  # a decision every `clock_step` ns
@@ -160,7 +159,7 @@ episode_dtype = np.dtype(
         ("peak", "<i8"),  # 1e-6, of equity as known
         ("max_drawdown", "<i8"),
         ("shaping", "<f8"),  # ticks: of the reward, what is not change of equity
-        ("rejects", "<i4", (REASONS,)),  # by REASON_*
+        ("rejects", "<i4", (enums.REASON_COUNT,)),  # by REASON_*
     ],
     align=True,
 )

@@ -21,6 +21,8 @@ desk_dtype = np.dtype(
         ("kinds", "<i8"),  # enums.EVENT_* that the strategy is called for
         ("wants_news", "<i8"),  # 1: reports about its orders call it
         ("limits_loss", "<i8"),  # 1: the account has a loss limit, which acts between calls
+        ("is_watched", "<i8"),  # 1: limits of the run watch it: it stops at everything that becomes known
+        ("call_due", "<i8"),  # and, compiled, before each call: enums.CALL_*, which comes next
         ("every_ns", "<i8"),  # decision clock: each multiple of so many ns since 1970; 0 none
         ("every_records", "<i8"),  # each so many source records; 0 none
         ("every_trades", "<i8"),  # each so many trades; 0 none
@@ -144,7 +146,8 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
 
     Its time is `desk["now"]`, its event `desk["stop"]`, its reports those from `desk["first_report"]` to
     `account["reports_known"]`. What the strategy wants has to be sent before the next call of this function.
-    With `CALL_NONE` and `desk["now"] == desk["end"]` the data has ended.
+    With `CALL_NONE` and `desk["now"] == desk["end"]` the data has ended. A desk that is watched also stops, with
+    `CALL_BOOKED`, where reports become known that nobody is called for.
     """
     while True:
         why = _hand_out(desk)
@@ -154,11 +157,12 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
             _find_stop(desk, market, records, events)
         end = desk["end"]
         now = min(min(desk["stop_time"], desk["strikes_at"]), min(desk["wake"], end))
-        if desk["limits_loss"]:
+        acts = desk["limits_loss"] or account["goes_home"]
+        if acts:
             now = next_action(account, market, events, now)
         if now > until:
             return enums.CALL_NONE
-        can_report = desk["wants_news"] or desk["limits_loss"]
+        can_report = desk["wants_news"] or acts or desk["is_watched"]
         now, is_full = run_exchange(account, log, market, records, events, blocks, now, can_report != 0)
         if is_full:
             return enums.CALL_LOG_FULL
@@ -182,16 +186,18 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
             watch(account, market, events)
             learn(account, log, now)
         known = now - 1 if is_event else now
-        has_news = account["reports_known"] > desk["first_report"] and desk["wants_news"]
-        desk["news_calls"] = has_news or desk["wake"] <= known
-        if desk["limits_loss"] and enforce(account, market, now, market["event"] > desk["flattened"]):
+        is_booked = account["reports_known"] > desk["first_report"]
+        desk["news_calls"] = (is_booked and desk["wants_news"]) or desk["wake"] <= known
+        if acts and enforce(account, market, now, market["event"] > desk["flattened"]):
             desk["flattened"] = market["event"]
         if not is_event and desk["strikes_at"] <= now:
             desk["clock_calls"] = 1
             desk["strikes_at"] += desk["every_ns"]
-        has_call = desk["event_calls"] or desk["news_calls"] or desk["clock_calls"]
-        if not has_call and now >= end:
-            return enums.CALL_NONE
+        if not (desk["event_calls"] or desk["news_calls"] or desk["clock_calls"]):
+            if is_booked and desk["is_watched"]:
+                return enums.CALL_BOOKED
+            if now >= end:
+                return enums.CALL_NONE
 
 
 @njit

@@ -108,15 +108,21 @@ REASON_BOOK_CLEARED = 13  # the exchange dropped all resting orders
 REASON_INVALID = 14  # size below one lot, or price off the range of the tape
 REASON_PROTECTION = 15  # remainder of a market order beyond its protection price
 REASON_END_OF_DATA = 16  # closed out at the end of the data
-REASON_FOK = 30  # fill-or-kill that could not be filled at once
-REASON_POST_ONLY = 31  # it would have taken liquidity
-REASON_GOOD_TILL_DATE = 32  # its time was over
-REASON_SESSION_END = 33  # of a day order
-REASON_PRICE_COLLAR = 34  # limit too far beyond the opposite best price
-REASON_MAX_DRAWDOWN = 35  # kill switch after the drawdown limit
-REASON_KILL_SWITCH = 36  # somebody threw the switch
-REASON_GATEWAY = 37  # the gateway of the exchange refused the request for technical reasons (recorded latencies)
-REASON_MARGIN = 38  # the margin of what may be held would exceed capital and closed profit
+REASON_FOK = 17  # fill-or-kill that could not be filled at once
+REASON_POST_ONLY = 18  # it would have taken liquidity
+REASON_GOOD_TILL_DATE = 19  # its time was over
+REASON_SESSION_END = 20  # of a day order
+REASON_PRICE_COLLAR = 21  # limit too far beyond the opposite best price
+REASON_MAX_DRAWDOWN = 22  # kill switch after the drawdown limit
+REASON_KILL_SWITCH = 23  # the strategy threw its switch
+REASON_GATEWAY = 24  # the gateway of the exchange refused the request for technical reasons (recorded latencies)
+REASON_MARGIN = 25  # capital and profit don't suffice for the margin of what may be held, or is held
+REASON_RUN_MAX_POSITION = 26  # limits of the whole run, over all its strategies
+REASON_RUN_MAX_ORDER_RATE = 27
+REASON_RUN_MAX_LOSS = 28  # kill switch of the run after its loss limit
+REASON_RUN_MAX_DRAWDOWN = 29
+REASON_RUN_KILL_SWITCH = 30  # a strategy threw the switch of the run
+REASON_COUNT = 31  # how many there are
 
 # --- marks: the price at which a position is valued
 MARK_MID = 0
@@ -135,6 +141,7 @@ CALL_EVENT = 1  # a market event that it subscribed to has been received
 CALL_NEWS = 2  # reports about its orders are known
 CALL_CLOCK = 3  # its decision clock has struck
 CALL_LOG_FULL = 4  # it isn't yet: the log of reports has to be made longer first
+CALL_BOOKED = 5  # it isn't: reports have become known that the limits of the run look at
 
 # --- models. What a trade at an own order's price gives it (`bt_gym.core.fills`); the estimates come last.
 FILL_FIFO = 0  # the exact queue
@@ -167,5 +174,5 @@ IMPACT_PROPAGATOR = 5
 def names(prefix: str) -> dict[int, str]:
     """Lower-case names of one family: `names("PHASE_")` -> {0: "snapshot", 1: "pre_open", ...}."""
     family = {value: name.removeprefix(prefix).lower() for name, value in globals().items() if name.startswith(prefix)}
-    family.pop(PHASE_MASK, None) if prefix == "PHASE_" else None
+    family.pop({"PHASE_": PHASE_MASK, "REASON_": REASON_COUNT}.get(prefix), None)
     return family

@@ -16,12 +16,13 @@ from bt_gym.core.orders import (
     MAX_ORDERS,
     MAX_REQUESTS,
     REQUEST_CANCEL,
+    REQUEST_CANCEL_ALL,
     REQUEST_MODIFY,
     REQUEST_NEW,
     report_dtype,
 )
 from bt_gym.core.positions import position_dtype
-from bt_gym.core.requests import request_cancel, request_modify, submit
+from bt_gym.core.requests import kill, request_cancel, request_modify, submit
 from bt_gym.core.tape import LADDER_TICKS
 
 now_dtype = np.dtype(
@@ -151,6 +152,15 @@ def modify(requests, order_id: int, size: int, price: int) -> None:
 
 
 @njit
+def kill_switch(requests, flatten: bool, whole_run: bool) -> None:
+    """Cancels all orders and refuses new ones from then on, of the instrument or of the whole run.
+
+    With `flatten` the position is sent home at the market as well.
+    """
+    _ask(requests, REQUEST_CANCEL_ALL, int(flatten), int(whole_run), 0, 0, 0, 0)
+
+
+@njit
 def find(own, side: int, price: int) -> int:
     """Row in `own["orders"]` of the oldest order of `side` at `price` ticks; -1 when there is none."""
     for row in range(own["live"]):
@@ -261,6 +271,10 @@ def _send(account, now: int, requests, refused, count: int) -> int:
             order_id, reason = submit(account, now, side, size, order_type, time_in_force, price, 0, 0, post_only)
         elif ask["kind"] == REQUEST_MODIFY:
             reason = request_modify(account, now, order_id, size, price)
+        elif ask["kind"] == REQUEST_CANCEL_ALL:
+            account["kills_run"] = max(account["kills_run"], size + size * side)
+            kill(account, now, enums.REASON_RUN_KILL_SWITCH if size else enums.REASON_KILL_SWITCH, side != 0)
+            reason = enums.REASON_NONE
         else:
             reason = request_cancel(account, now, order_id)
         if reason == enums.REASON_NONE:
@@ -285,6 +299,9 @@ def _send(account, now: int, requests, refused, count: int) -> int:
 def run(decide, memory, desks, accounts, log, markets, records, events, blocks, shown, trades, refused, counts, until):
     """Runs the strategy up to `until` (ns) and returns `CALL_NONE`, or `CALL_LOG_FULL` to be run on with a longer log.
 
+    With `desks["is_watched"]` it stops before each call, and where reports become known, and returns why; to be called
+    once more it makes the call, and returns `CALL_NONE`.
+
     Args:
         decide: function of the signature `DECIDE`.
         memory: (n,) uint8, the strategy's own.
@@ -298,9 +315,15 @@ def run(decide, memory, desks, accounts, log, markets, records, events, blocks, 
     while True:
         if counts[0] > refused.shape[0] - MAX_REQUESTS:
             return enums.CALL_NEWS
-        why = next_call(desk, account, log, market, records, events, blocks, until)
-        if why == enums.CALL_NONE or why == enums.CALL_LOG_FULL:
-            return why
+        why = desk["call_due"]
+        if why == enums.CALL_NONE:
+            why = next_call(desk, account, log, market, records, events, blocks, until)
+            if why == enums.CALL_NONE or why == enums.CALL_LOG_FULL or why == enums.CALL_BOOKED:
+                return why
+            if desk["is_watched"]:
+                desk["call_due"] = why
+                return why
+        desk["call_due"] = enums.CALL_NONE
         count = np.int64(0)
         if trades.shape[0] > 0:
             received = market["event"]
@@ -317,3 +340,5 @@ def run(decide, memory, desks, accounts, log, markets, records, events, blocks, 
         if requests["lost"] > 0:
             return enums.CALL_EVENT
         counts[0] = _send(account, desk["now"], requests, refused, counts[0])
+        if desk["is_watched"]:
+            return enums.CALL_NONE

@@ -137,7 +137,10 @@ _MODELS = [
     ("max_orders_per_second", "<i8"),  # orders and modifies in one clock second; -1 no limit
     ("max_loss", "<i8"),  # 1e-6 of the currency; -1 no limit
     ("max_drawdown", "<i8"),  # 1e-6 of the currency below the highest equity; -1 no limit
+    ("run_max_position", "<i8"),  # the same of all accounts of a run on the instrument together; -1 no limit
+    ("run_max_orders_per_second", "<i8"),
     ("initial_margin", "<i8"),  # 1e-6 of the currency per lot that may be held; 0 asks for none
+    ("maintenance_margin", "<i8"),  # and per lot that is held
     ("capital", "<i8"),  # 1e-6 of the currency that margin may come from, beside closed profit
     ("seed", "<i8"),  # of all draws
     ("account", "<i8"),  # number of the account: draws of accounts differ
@@ -193,6 +196,11 @@ def make_account_dtype(
             ("rate_second", "<i8"),  # clock second of the last order
             ("rate_count", "<i8"),  # orders and modifies sent in it
             ("killed", "<i8"),  # REASON_* of the kill switch, 0 before it
+            ("killed_at", "<i8"),  # ns, when it was thrown
+            ("goes_home", "<i8"),  # 1: it sends the position home as well
+            ("kills_run", "<i8"),  # 1: its strategy has asked to stop the whole run, 2: and to send all positions home
+            ("others", "<i8", (2,)),  # per side: lots that the run's other accounts hold or have open on the instrument
+            ("others_sent", "<i8"),  # orders and modifies that they have sent in this clock second
             ("peak", "<i8"),  # 1e-6: highest equity at the marks received, as known; 0 at the start
             ("watched", "<i8"),  # events whose marks it includes
             ("first_request", "<i8"),  # ring position of the oldest request
@@ -270,8 +278,9 @@ def new_models(**values: Any) -> np.ndarray:
     models["protection"] = 20
     models["fill_on_cross"] = 1
     models["tick_value"] = 1_000_000
-    for name in ("max_position", "max_order_size", "max_orders_per_second", "max_loss", "max_drawdown", "price_collar"):
-        models[name] = -1
+    for name in models.dtype.names or ():
+        if name.startswith(("max_", "run_max_", "price_collar")):
+            models[name] = -1
     _write(models, values)
     return models
 

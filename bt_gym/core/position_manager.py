@@ -8,7 +8,7 @@ from bt_gym.core.execution import book_fill
 from bt_gym.core.market import mid2, received_at
 from bt_gym.core.marks import value_of
 from bt_gym.core.requests import flatten, kill
-from bt_gym.core.risk import find_loss, loss_reached, watch
+from bt_gym.core.risk import find_loss, limits_loss, loss_reached, watch
 
 
 @njit
@@ -24,9 +24,10 @@ def next_action(account, market, events, until: int) -> int:
     if not account["killed"]:
         number = find_loss(account, events, first, until, extra_delay)
         return received_at(events[number], extra_delay) if number >= 0 else until
-    if account["known_position"]["size"] == 0 or account["orders_live"] > 0:  # its report comes first
+    if not account["goes_home"] or account["known_position"]["size"] == 0 or account["orders_live"] > 0:
         return until
-    for number in range(first, events.shape[0]):  # the next valid book is the next chance to go home
+    # with no order left, whose report would come first, the next valid book is the next chance to go home
+    for number in range(first, events.shape[0]):
         ts = received_at(events[number], extra_delay)
         if ts >= until or mid2(events[number]) != enums.NO_TICK:
             return min(ts, until)
@@ -38,8 +39,8 @@ def enforce(account, market, ts: int, may_flatten: bool) -> bool:
     """Does at `ts` (ns) what the loss limit asks for; returns whether the position was sent home."""
     reason = loss_reached(account, np.int64(market["mark2"]))
     if reason != enums.REASON_NONE:
-        kill(account, ts, reason)
-    if not account["killed"] or not may_flatten or market["mark_is_stale"]:
+        kill(account, ts, reason, True)
+    if not account["goes_home"] or not may_flatten or market["mark_is_stale"]:
         return False
     sent = account["orders_sent"]
     flatten(account, ts)
@@ -59,8 +60,8 @@ def _watch(accounts, markets, events):
 
 
 @njit
-def _kill(accounts, ts):
-    kill(accounts[0], ts)
+def _kill(accounts, ts, reason, goes_home):
+    kill(accounts[0], ts, reason, goes_home)
 
 
 @njit
@@ -85,10 +86,10 @@ class PositionManager:
         self.account = account
         self.market = market
         models = account["models"][0]
-        self.limits_loss = bool(models["max_loss"] >= 0 or models["max_drawdown"] >= 0)
-        """Whether a loss can stop trading."""
+        self.limits_loss = bool(limits_loss(models))
+        """Whether somebody has to watch the account between calls: a loss can stop it, or it is to be sent home."""
         self._received = market["event"]
-        self._flattened = -1  # events received when the position was last sent home
+        self.flattened = -1  # events received when the position was last sent home
 
     def process_fill(self, reports: np.ndarray, row: int = 0) -> None:
         """Books a reported fill: a row of an array of `orders.report_dtype`."""
@@ -103,9 +104,13 @@ class PositionManager:
         if self.limits_loss:
             _watch(self.account, self.market, events)
 
-    def kill(self, ts: int) -> None:
-        """The kill switch: cancels all orders at `ts` (ns) and refuses new ones from now on; the position stays."""
-        _kill(self.account, ts)
+    def kill(self, ts: int, reason: int = enums.REASON_KILL_SWITCH, *, goes_home: bool = False) -> None:
+        """The kill switch: cancels all orders at `ts` (ns) and refuses new ones from now on.
+
+        The position stays or, with `goes_home`, is closed at the market once no order is left.
+        """
+        _kill(self.account, ts, reason, goes_home)
+        self.limits_loss |= goes_home
 
     @property
     def position(self) -> np.ndarray:
@@ -129,5 +134,5 @@ class PositionManager:
         """
         if self.limits_loss:
             received = int(self._received[0])
-            if _enforce(self.account, self.market, ts, received > self._flattened):
-                self._flattened = received
+            if _enforce(self.account, self.market, ts, received > self.flattened):
+                self.flattened = received

@@ -184,10 +184,15 @@ def request_modify(account, ts: int, order_id: int, size: int, price: int, trigg
 
 
 @njit
-def kill(account, ts: int, reason: int = enums.REASON_KILL_SWITCH) -> None:
-    """Cancels all orders, by one request, and refuses new ones from now on, both for `reason`. See `flatten`."""
+def kill(account, ts: int, reason: int = enums.REASON_KILL_SWITCH, goes_home: bool = False) -> None:
+    """Cancels all orders, by one request, and refuses new ones from now on, both for `reason`. See `flatten`.
+
+    With `goes_home` the position is to be sent home as well, also if an earlier kill left it.
+    """
+    account["goes_home"] |= goes_home
     if not account["killed"]:
         account["killed"] = reason
+        account["killed_at"] = ts
         _send(account, ts, REQUEST_CANCEL_ALL, -1, 0, 0, 0, 0)
 
 

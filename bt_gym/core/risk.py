@@ -27,17 +27,22 @@ def refuse(account, ts: int, side: int, size: int, more: int) -> int:
         worst = (1 - 2 * side) * account["known_position"]["size"] + account["most_open"][side] + more
         if limits["max_position"] >= 0 and worst > limits["max_position"]:
             return enums.REASON_MAX_POSITION
+        if limits["run_max_position"] >= 0 and worst + account["others"][side] > limits["run_max_position"]:
+            return enums.REASON_RUN_MAX_POSITION
         if limits["initial_margin"] > 0:
             closed = account["known_position"]["realised"] - account["known_position"]["fees"]
             if worst * limits["initial_margin"] > limits["capital"] + closed:
                 return enums.REASON_MARGIN
-    if limits["max_orders_per_second"] >= 0:
+    own_rate, run_rate = limits["max_orders_per_second"], limits["run_max_orders_per_second"]
+    if own_rate >= 0 or run_rate >= 0:
         second = ts // NS_PER_SECOND
         if second != account["rate_second"]:
             account["rate_second"] = second
             account["rate_count"] = 0
-        if account["rate_count"] >= limits["max_orders_per_second"]:
+        if 0 <= own_rate <= account["rate_count"]:
             return enums.REASON_MAX_ORDER_RATE
+        if 0 <= run_rate <= account["rate_count"] + account["others_sent"]:
+            return enums.REASON_RUN_MAX_ORDER_RATE
         account["rate_count"] += 1
     return enums.REASON_NONE
 
@@ -45,16 +50,22 @@ def refuse(account, ts: int, side: int, size: int, more: int) -> int:
 @njit
 def limits_loss(models) -> bool:
     """Whether a loss can stop trading."""
-    return models["max_loss"] >= 0 or models["max_drawdown"] >= 0
+    return models["max_loss"] >= 0 or models["max_drawdown"] >= 0 or models["maintenance_margin"] > 0
 
 
 @njit
-def _breach(limits, worth: int, peak: int) -> int:
-    """Which loss limit equity breaks, given its highest value so far; `REASON_NONE`."""
+def _breach(limits, worth: int, peak: int, size: int) -> int:
+    """Which limit equity breaks, given its highest value so far and the lots held; `REASON_NONE`."""
     if 0 <= limits["max_loss"] <= -worth:
         return enums.REASON_MAX_LOSS
     if 0 <= limits["max_drawdown"] <= peak - worth:
         return enums.REASON_MAX_DRAWDOWN
+    if (
+        limits["maintenance_margin"] > 0
+        and size != 0
+        and limits["capital"] + worth < abs(size) * limits["maintenance_margin"]
+    ):
+        return enums.REASON_MARGIN
     return enums.REASON_NONE
 
 
@@ -83,7 +94,7 @@ def loss_reached(account, mark2: int) -> int:
     worth = equity(account["known_position"], mark2, limits["tick_value"])
     if limits["max_drawdown"] >= 0:
         account["peak"] = max(account["peak"], worth)
-    return _breach(limits, worth, account["peak"])
+    return _breach(limits, worth, account["peak"], account["known_position"]["size"])
 
 
 @njit
@@ -100,6 +111,6 @@ def find_loss(account, events, first: int, until: int, extra_delay: int) -> int:
         if mark2 != enums.NO_TICK:
             worth = equity(account["known_position"], mark2, limits["tick_value"])
             peak = max(peak, worth)
-            if _breach(limits, worth, peak) != enums.REASON_NONE:
+            if _breach(limits, worth, peak, account["known_position"]["size"]) != enums.REASON_NONE:
                 return number
     return -1

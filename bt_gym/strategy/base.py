@@ -102,18 +102,30 @@ class OrderCancel(NamedTuple):
     symbol: str
 
 
+class Kill(NamedTuple):
+    """The kill switch: all orders of the strategy are cancelled, and new ones refused from then on.
+
+    The position stays or, with `flatten`, goes home at the market. `whole_run` stops all strategies of the run, which
+    takes a section `backtest.run_limits`, an empty one will do.
+    """
+
+    flatten: bool = False
+    whole_run: bool = False
+
+
 @dataclass(slots=True)
 class StrategyOutput:
-    """What a strategy wants done. Cancellations are sent first, then updates, then orders."""
+    """What a strategy wants done: the kill switch is thrown first, then come cancellations, updates, orders."""
 
     orders: list[OrderRequest] = field(default_factory=list)
     cancellations: list[int | OrderCancel] = field(default_factory=list)  # order ids
     updates: list[OrderUpdate] = field(default_factory=list)
     metrics: Mapping[str, float] | None = None  # the strategy's own figures, kept with the time
+    kill: Kill | None = None
 
     def is_empty(self) -> bool:
         """Whether nothing is asked for."""
-        return not (self.orders or self.cancellations or self.updates or self.metrics)
+        return not (self.orders or self.cancellations or self.updates or self.metrics or self.kill)
 
 
 NOTHING = StrategyOutput()

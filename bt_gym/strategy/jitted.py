@@ -10,8 +10,8 @@ A decision is a function of the signature
     market    record of `core.market.market_dtype`: the ladder and the session as received
     own       record of `core.jitted.own_dtype`: position and orders as reported, oldest order first
     trades    (m,) of `core.decision.trade_dtype`: trades received since the last call, oldest first
-    requests  where `limit`, `quote` (post-only), `market_order`, `cancel` and `modify` write what is wanted;
-              sent in that order
+    requests  where `limit`, `quote` (post-only), `market_order`, `cancel`, `modify` and `kill_switch` write what is
+              wanted; sent in that order
 
 Prices are ticks, sizes lots, times ns, all integers. A request that a limit refuses is in the report; the strategy sees
 that it is not among its orders. Helpers are functions under `numba.njit`, or `bt_gym`'s own.
@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from bt_gym._jit import Callback, callback
-from bt_gym.core.jitted import DECIDE, cancel, find, limit, market_order, modify, quote
+from bt_gym.core.jitted import DECIDE, cancel, find, kill_switch, limit, market_order, modify, quote
 from bt_gym.strategy.base import Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent
 
-__all__ = ["JittedStrategy", "cancel", "decision", "find", "limit", "market_order", "modify", "quote"]
+__all__ = ["JittedStrategy", "cancel", "decision", "find", "kill_switch", "limit", "market_order", "modify", "quote"]
 
 decision = callback(DECIDE)
 """Decorator of a decision function: compiled for the published signature when it is first run, and kept on disk."""

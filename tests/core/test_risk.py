@@ -340,6 +340,17 @@ def test_initial_margin__comes_from_capital_and_closed_profit():
     assert submit(execution, a_market().now, BUY, 1, 90) == enums.REASON_MARGIN
 
 
+def test_maintenance_margin__is_called_when_capital_and_equity_fall_below_it():
+    """Bought 2 at 102, marked at 101: 2 ticks of 1 lost, so 50 - 2 are left: enough for 24 a lot, not for 24.000001."""
+    for margin, stopped in ((24_000_000, False), (24_000_001, True)):
+        desk = Desk(a_market(), maintenance_margin=margin, capital=50_000_000)
+        submit(desk.execution, desk.source.now, BUY, 2)
+        desk.until(desk.source.now + SECOND)
+        assert desk.positions.is_stopped == stopped
+        assert desk.execution.account["killed"][0] == (enums.REASON_MARGIN if stopped else NONE)
+        assert desk.execution.account["position"]["size"][0] == (0 if stopped else 2)
+
+
 # --- closing out
 
 
