@@ -127,7 +127,7 @@ class RunLimits:
         others = np.arange(len(self.accounts)) != own
         here = others & (self._holdings["lane"] == self._holdings[own]["lane"])
         held = int(self._holdings["size"][here].sum())
-        record["others"][0] = self._open[here].sum(axis=0) + (held, -held)
+        record["others"][0] = self._open[here].sum(axis=0) + np.array([held, -held])
         sent = others & (self._rate[:, 0] == now // NS_PER_SECOND)
         record["others_sent"] = self._rate[sent, 1].sum()
 

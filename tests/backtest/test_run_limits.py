@@ -127,8 +127,8 @@ def buyer(size: int) -> Script:
 
 
 def test_max_loss__in_numbers(tmp_path: Path):
-    """A buys 1, B buys 2, all at 102; a tick is 12.50, a fee 2.05. Mid 101: -3*12.50 - 6.15 = -43.65, a tick of the bid
-    is half a tick of the mid, 18.75: -62.40, -81.15, -99.90. A limit of 99.90 is reached then, one of 99.91 a tick later.
+    """A buys 1, B buys 2, all at 102; a tick is 12.50, a fee 2.05. Mid 101: -3*12.50 - 6.15 = -43.65; a tick of the bid
+    is half a tick of the mid, 18.75: -62.40, -81.15, -99.90. A limit of 99.90 is reached then, of 99.91 a tick later.
     """
     path = write(tmp_path / "a.dbn", *falling())
     fast = {"network_latency_us": 1, "processing_latency_us": 0}

@@ -347,6 +347,7 @@ def test_maintenance_margin__is_called_when_capital_and_equity_fall_below_it():
         submit(desk.execution, desk.source.now, BUY, 2)
         desk.until(desk.source.now + SECOND)
         assert desk.positions.is_stopped == stopped
+        desk.until(desk.source.now + 2 * SECOND)
         assert desk.execution.account["killed"][0] == (enums.REASON_MARGIN if stopped else NONE)
         assert desk.execution.account["position"]["size"][0] == (0 if stopped else 2)
 
