@@ -87,8 +87,8 @@ def test_accounts__of_a_run_draw_apart(session_file):
     data["backtest"]["execution"] = {"fill_model": FILLS[2]}
     config = BacktestConfig.from_dict(data)
     tapes = session_file.parent / "tapes"
-    both = backtest(session_file, {"a": Busy(4), "b": Busy(4)}, config=config, tapes=tapes)
-    alone = backtest(session_file, {"a": Busy(4)}, config=config, tapes=tapes)
+    both = backtest(session_file, {"a": Busy(1), "b": Busy(1)}, config=config, tapes=tapes)
+    alone = backtest(session_file, {"a": Busy(1)}, config=config, tapes=tapes)
     assert both.reports(0).tobytes() == alone.reports(0).tobytes()
     assert both.reports(0).tobytes() != both.reports(1).tobytes()
 
