@@ -7,7 +7,7 @@ import numpy as np
 
 from bt_gym.core import batch
 from bt_gym.envs.batch import Batch, row_of
-from bt_gym.errors import ConfigError
+from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
 
 
 class BtEnv(gym.Env):
@@ -16,7 +16,7 @@ class BtEnv(gym.Env):
     Args: as of `BtVectorEnv`, but for num_envs, autoreset_mode and threads.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 5}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": FPS}  # noqa: RUF012
 
     def __init__(
         self,
@@ -32,8 +32,6 @@ class BtEnv(gym.Env):
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None:
-            raise ConfigError(f"render_mode is {render_mode!r}: only None is there yet")
         sections = {
             "data": data,
             "execution": execution,
@@ -46,6 +44,8 @@ class BtEnv(gym.Env):
         self._batch = Batch(1, task, sections, batch.RESET_NEVER, max_episode_steps)
         self.config = self._batch.config
         self.render_mode = render_mode
+        self._renderer = Renderer(self._batch, render_mode)
+        self._is_shown = render_mode == "human"
         self.action_space = self._batch.action_space
         self.observation_space = self._batch.observation_space
         self.feature_names = self._batch.features.names
@@ -75,6 +75,8 @@ class BtEnv(gym.Env):
         batch.reset(self._batch.context, 0, 1, self._observations)
         self._batch.forget_requests()
         self._is_ready = True
+        if self._is_shown:
+            self._renderer.render()
         return self._observation(), _first(self._batch.reset_info(self._batch.envs))
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -106,11 +108,28 @@ class BtEnv(gym.Env):
             terminated, truncated = bool(flags[0, 0]), bool(flags[1, 0])
             self._is_ready = False
             info = _first(self._batch.end_info(self._batch.envs["episode"]))
+        if self._is_shown:
+            self._renderer.render()
         return self._observation(), float(self._reward[0]), terminated, truncated, info
 
     def _observation(self) -> Any:
         """What was observed, in arrays of the caller's own."""
         return row_of(self._batch.form.of(self._observations.copy(), self._batch.frames), 0)
+
+    def render(self) -> Any:
+        """A frame (height, width, 3) uint8 of `rgb_array`; a window of `human` follows by itself.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before `reset`.
+        """
+        if self.render_mode is None:
+            gym.logger.warn("render without a render_mode: make the environment with render_mode='rgb_array'")
+            return None
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Closes the window."""
+        self._renderer.close()
 
     def action_masks(self) -> np.ndarray:
         """Which codes of an action do something now: (sum of the codes' numbers,) bool."""

@@ -12,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 
 from bt_gym.core import batch
 from bt_gym.envs.batch import Batch, Workers, row_of
+from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
 from bt_gym.errors import ConfigError
 
 _AUTORESETS = {
@@ -41,12 +42,16 @@ class BtVectorEnv(VectorEnv):
         observation: section.
         reward: section.
         max_episode_steps: truncates an episode after so many steps.
-        render_mode: None.
+        render_mode: `rgb_array`, `human` (a window of the first environment; needs pygame), or None.
         autoreset_mode: an `AutoresetMode`, or its value as text.
         threads: that step the batch; the processors of this process if None.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "render_fps": 5, "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012
+        "render_modes": RENDER_MODES,
+        "render_fps": FPS,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
 
     def __init__(
         self,
@@ -67,8 +72,6 @@ class BtVectorEnv(VectorEnv):
     ) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs is {num_envs}: must be 1 or more")
-        if render_mode is not None:
-            raise ConfigError(f"render_mode is {render_mode!r}: only None is there yet")
         mode = AutoresetMode(autoreset_mode)
         sections = {
             "data": data,
@@ -84,6 +87,8 @@ class BtVectorEnv(VectorEnv):
         self.num_envs = num_envs
         self.metadata = {**type(self).metadata, "autoreset_mode": mode}
         self.render_mode = render_mode
+        self._renderer = Renderer(self._batch, render_mode)
+        self._is_shown = render_mode == "human"
         self.single_action_space = self._batch.action_space
         self.single_observation_space = self._batch.observation_space
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -132,6 +137,8 @@ class BtVectorEnv(VectorEnv):
         self._any_done = bool(self._done.any())
         infos: dict[str, Any] = {}
         self._put(infos, self._batch.reset_info(self._batch.envs[wanted]), wanted)
+        if self._is_shown:
+            self._renderer.render()
         return self._batch.form.of(observations, self._batch.frames), infos
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -172,11 +179,25 @@ class BtVectorEnv(VectorEnv):
             self._end(infos, terminated | truncated)
         elif was_done is not None:
             self._done = np.zeros(n, bool)
+        if self._is_shown:
+            self._renderer.render()
         observed = self._batch.form.of(observations, self._batch.frames)
         return observed, rewards, terminated, truncated, infos
 
+    def render(self) -> Any:
+        """A frame (height, width, 3) uint8 of each environment; a window of `human` follows by itself.
+
+        Raises:
+            gymnasium.error.ResetNeeded: before `reset`.
+        """
+        if self.render_mode is None:
+            gym.logger.warn("render without a render_mode: make the environments with render_mode='rgb_array'")
+            return None
+        return self._renderer.frames()
+
     def close_extras(self, **kwargs: Any) -> None:
-        """Ends the threads."""
+        """Ends the threads and closes the window."""
+        self._renderer.close()
         if self._workers is not None and self._process == os.getpid():
             self._workers.close()
         self._workers = None
