@@ -319,7 +319,10 @@ def check_sb3_vec_env(venv: VecEnv | Callable[[], VecEnv], *, steps: int = 200, 
         width = int(getattr(venv.action_space, "n", 0) or np.sum(getattr(venv.action_space, "nvec", 0)))
         wanted = np.shape(masks) == (n, width) and all(mask.dtype == np.bool_ for mask in masks)
         _need(wanted, f"action_masks must be {n} of bool ({width},), are {np.shape(masks)}")
-        _need(np.all([mask.any() for mask in masks]), "action_masks must leave each environment something to do")
+        _need(
+            not width or np.all([mask.any() for mask in masks]),
+            "action_masks must leave each environment something to do",
+        )
         _need(len(venv.env_method("action_masks", indices=[0])) == 1, "env_method(..., indices=[0]) must give one item")
     venv.close()
 

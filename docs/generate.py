@@ -1,10 +1,10 @@
-"""Writes the tables of `outputs.md` and `configuration.md` from the code that they describe.
+"""Writes the tables of `outputs.md`, `configuration.md` and `environment.md` from the code that they describe.
 
 `python docs/generate.py` brings them up to date; `tests/test_docs.py` fails while they are not.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -15,20 +15,21 @@ from pydantic.fields import FieldInfo
 
 from bt_gym.backtest.outputs import KEYS, SCHEMAS
 from bt_gym.config import BacktestConfig
+from bt_gym.config.env import EnvConfig
 
 FOLDER = Path(__file__).parent
 KINDS = {bool: "true or false", int: "whole number", float: "number", Decimal: "number", str: "text", Path: "file"}
 
 
 def main() -> None:
-    """Rewrites both files."""
-    for name in ("outputs.md", "configuration.md"):
+    """Rewrites the files."""
+    for name in TABLES:
         (FOLDER / name).write_text(rendered(name), encoding="utf-8")
 
 
 def rendered(name: str) -> str:
     """A document with what stands between its two markers made anew."""
-    lines = _outputs() if name == "outputs.md" else _sections(BacktestConfig, "", "")
+    lines = TABLES[name]()
     text = (FOLDER / name).read_text(encoding="utf-8")
     head, begin, rest = text.partition("<!-- generated: python docs/generate.py -->\n")
     _, end, tail = rest.partition("<!-- end -->")
@@ -76,6 +77,19 @@ def _column(family: str, columns: list[pa.Field]) -> str:
 
 
 # --- configuration
+
+
+def _environment() -> Iterator[str]:
+    """The sections that environments alone have: one heading deeper, and in a backtest's words what both have."""
+    for name, field in EnvConfig.model_fields.items():
+        models = _models(field.annotation)
+        if name in ("execution", "risk"):
+            continue
+        for section in models:
+            for line in _sections(section, name, _label(section, field) if len(models) > 1 else ""):
+                if line.startswith("## data.instruments"):
+                    break  # as in a backtest
+                yield f"#{line}" if line.startswith("#") else line
 
 
 def _sections(model: type[BaseModel], path: str, chosen: str) -> Iterator[str]:
@@ -139,6 +153,14 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is dict or field.default is None or field.default == ():
         return "none"
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    "outputs.md": _outputs,
+    "configuration.md": lambda: _sections(BacktestConfig, "", ""),
+    "environment.md": _environment,
+}
+"""What makes each document's tables."""
 
 
 if __name__ == "__main__":

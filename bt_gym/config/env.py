@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from bt_gym import _yaml
-from bt_gym._section import Count, File, Number, Section, Several, Whole, Word, validate
+from bt_gym._section import Count, File, Number, Section, Several, Word, validate
+from bt_gym.config.env_action import ActionConfig, QuotesActionConfig, TargetActionConfig
 from bt_gym.config.execution import ExecutionConfig
 from bt_gym.config.instruments import InstrumentConfig
 from bt_gym.config.risk import RiskLimitsConfig
@@ -39,61 +40,6 @@ class DecisionConfig(Section):
     """MBO records, or events with a trade, between decisions of the other clocks."""
     on_fill: bool = False
     """Whether the agent also decides when it learns of an own fill."""
-
-
-class QuotesActionConfig(Section):
-    """A bid and an ask: per side leave as is, no quote, or a quote so many ticks behind the own best price."""
-
-    type: Literal["quotes"] = "quotes"
-    """At most one order a side."""
-    offsets: Annotated[tuple[Annotated[Whole, Field(ge=-1, le=100)], ...], Field(strict=False, min_length=1)] = (
-        -1,
-        0,
-        1,
-        2,
-        3,
-        4,
-    )
-    """Ticks behind the best price of the side; -1 is one before it, where the spread has room."""
-    sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=8)] = (1,)
-    """Lots; with several the action chooses one for both sides."""
-
-    @model_validator(mode="after")
-    def _few(self) -> Self:
-        if len(self.offsets) > 16:
-            raise ValueError(f"{len(self.offsets)} offsets: at most 16")
-        return self
-
-
-class TargetActionConfig(Section):
-    """A position to hold; a market order takes it there."""
-
-    type: Literal["target"]
-    """One code for each position."""
-    targets: Annotated[
-        tuple[Annotated[Whole, Field(ge=-(10**6), le=10**6)], ...], Field(strict=False, min_length=1)
-    ] = (
-        -1,
-        0,
-        1,
-    )
-    """Lots by code, negative for short."""
-
-    @model_validator(mode="after")
-    def _few(self) -> Self:
-        if len(self.targets) > 16:
-            raise ValueError(f"{len(self.targets)} targets: at most 16")
-        return self
-
-
-def _action_tag(value: Any) -> str:
-    return value.get("type", "quotes") if isinstance(value, dict) else getattr(value, "type", "quotes")
-
-
-ActionConfig = Annotated[
-    Annotated[QuotesActionConfig, Tag("quotes")] | Annotated[TargetActionConfig, Tag("target")],
-    Discriminator(_action_tag),
-]
 
 
 class ObservationConfig(Section):

@@ -19,16 +19,7 @@ import numpy as np
 
 from bt_gym._jit import array_at, njit
 from bt_gym.core import enums
-from bt_gym.core.actions import (
-    INTENT_LIMIT,
-    MAX_INTENTS,
-    intent_dtype,
-    mask,
-    plan,
-    quotes_dtype,
-    scheme_dtype,
-    send,
-)
+from bt_gym.core.actions import mask, plan, scheme_dtype
 from bt_gym.core.execution import book_fill, deliver, run
 from bt_gym.core.features import (
     MAX_LAGS,
@@ -44,6 +35,7 @@ from bt_gym.core.features import (
 )
 from bt_gym.core.fees import fee_of
 from bt_gym.core.frames import CHANNELS, paint, push, scale, view_dtype
+from bt_gym.core.intents import INTENT_NEW, MAX_INTENTS, intent_dtype, send, sent_dtype
 from bt_gym.core.market import best_price, market_dtype, received_at, seek
 from bt_gym.core.matching import taken_at
 from bt_gym.core.orders import make_account_dtype, models_dtype, new_account, report_dtype
@@ -177,7 +169,7 @@ env_dtype = np.dtype(
         ("mark2", "<i8"),  # the mark at the last decision
         ("is_done", "<i8"),  # 1: the episode is over, or never began
         ("episode", episode_dtype),
-        ("quotes", quotes_dtype),
+        ("sent", sent_dtype),
         ("intents", intent_dtype, (MAX_INTENTS,)),
         ("memory", memory_dtype),
         ("view", view_dtype),
@@ -444,7 +436,7 @@ def _act(env, events, settings, action, decided_at: int) -> None:
     """Turns an action into requests and sends them."""
     episode, account = env["episode"], env["account"]
     event = events[env["market"]["event"] - 1]
-    count = plan(env["quotes"], account, event, settings["scheme"], action, env["intents"])
+    count = plan(env["sent"], account, env["memory"], event, settings["scheme"], action, env["intents"])
     if count < 0:
         episode["invalid_actions"] += 1
         return
@@ -453,7 +445,7 @@ def _act(env, events, settings, action, decided_at: int) -> None:
         reason = send(account, intent, decided_at)
         if reason == enums.REASON_NONE:
             episode["messages"] += 1
-            if intent["kind"] >= INTENT_LIMIT:
+            if intent["kind"] == INTENT_NEW:
                 episode["lots_sent"] += intent["size"]
         else:
             episode["rejects"][reason] += 1
@@ -749,4 +741,4 @@ def masks(context, first: int, last: int, out) -> None:
         env = envs[index]
         _, events, _, _ = _open(sources, env["episode"]["source"])
         last_event = events[max(env["market"]["event"] - 1, 0)]
-        mask(env["quotes"], env["account"], last_event, settings["scheme"], out[index])
+        mask(env["sent"], env["account"], env["memory"], last_event, settings["scheme"], out[index])

@@ -59,6 +59,7 @@ memory_dtype = np.dtype(
         ("windows", "<i4", (MAX_LAGS, SUMS)),  # what they were at `look`
         ("levels", "<i4", (2, MAX_LEVELS, 2)),  # nonempty levels from the best on: tick, lots (0: none)
         ("own", "<i8", (2,)),  # slots of the own quotes, -1 without one
+        ("parent", "<i8"),  # signed lots of the order to be executed; 0 without one
     ],
     align=True,
 )
@@ -188,10 +189,11 @@ class FeatureSet:
         ValueError: a name is unknown, or there are more than `MAX_LAGS` different times.
     """
 
-    def __init__(self, names: "tuple[str, ...] | list[str]") -> None:
+    def __init__(self, names: "tuple[str, ...] | list[str]", more_lags: tuple[int, ...] = ()) -> None:
+        """`more_lags`: ns, of windows that are followed for others than features."""
         self.names = tuple(names)
         parsed = [_parse(name) for name in self.names]
-        lags = sorted({lag for _, lag, _ in parsed if lag})
+        lags = sorted({*more_lags, *(lag for _, lag, _ in parsed if lag)})
         if len(lags) > MAX_LAGS:
             raise ValueError(f"features look back over {len(lags)} different times: at most {MAX_LAGS}")
         self.units = tuple(unit for _, _, unit in parsed)
@@ -467,7 +469,8 @@ def _share(plus: float, minus: float) -> float:
 
 @njit
 def own_quote(account, side: int) -> int:
-    """Slot of the own order of a side with the best price among those that may still fill as known; -1 without one."""
+    """Slot of the own order of a side with the best price among those that may still fill as known, of several the
+    oldest; -1 without one."""
     found = -1
     best = np.int64(0)
     for slot in range(account["orders"].shape[0]):
@@ -475,7 +478,7 @@ def own_quote(account, side: int) -> int:
         if order["status"] == enums.STATUS_FREE or order["known_leaves"] <= 0 or order["side"] != side:
             continue
         price = (1 - 2 * side) * np.int64(order["known_price"])
-        if found < 0 or price > best:
+        if found < 0 or price > best or (price == best and order["order_id"] < account["orders"][found]["order_id"]):
             found = slot
             best = price
     return found

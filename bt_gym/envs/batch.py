@@ -9,13 +9,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from bt_gym.config.env import EnvConfig, MarketMakingConfig, TargetActionConfig, TradingConfig
+from bt_gym.config.env import EnvConfig, MarketMakingConfig, TradingConfig
+from bt_gym.config.env_action import ParticipationActionConfig
 from bt_gym.core import batch, enums, features
 from bt_gym.data.tape import SUFFIX, Tape
 from bt_gym.envs.markets import Markets, open_tapes
 from bt_gym.errors import CapacityError, ConfigError
 from bt_gym.strategy.observation import ObservationForm
-from bt_gym.strategy.scheme import action_sizes, make_scheme
+from bt_gym.strategy.scheme import ActionScheme, make_scheme
 
 TASKS: dict[str, type[EnvConfig]] = {"market_making": MarketMakingConfig, "trading": TradingConfig}
 
@@ -42,6 +43,7 @@ class Batch:
         task: name of it.
         config: all sections, defaults included.
         markets: tapes and their facts.
+        scheme: what the numbers of an action mean.
         features: names, units and codes of the observation.
         envs: (N,) of `core.batch.env_dtype`, the whole state.
     """
@@ -57,8 +59,12 @@ class Batch:
         self.task = task
         self.config = TASKS[task].from_sections(**sections)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
+        action = self.config.action
+        if isinstance(action, ParticipationActionConfig):
+            raise ConfigError(f"action.type is participation: the task {task} has no parent order")
         self.form = ObservationForm(self.config)
         self.features = self.form.features
+        self.scheme = make_scheme(action, self.features.lags)
         self.settings = self._settings(autoreset, max_steps)
         self.codes = self.features.codes
         self.envs = batch.new_envs(count, self.markets.sources["models"][:1])
@@ -77,14 +83,8 @@ class Batch:
             self.final_frames,
             self.form.scaling,
         )
-        action = self.config.action
-        self.action_space: gym.spaces.Discrete | gym.spaces.MultiDiscrete
-        self.action_sizes = action_sizes(action)
-        if isinstance(action, TargetActionConfig):
-            self.action_space = gym.spaces.Discrete(len(action.targets))
-        else:
-            self.action_space = gym.spaces.MultiDiscrete(self.action_sizes)
-        self.observation_space = _space_of(self.form)
+        self.action_space = _action_space(self.scheme)
+        self.observation_space = _observation_space(self.form)
         self.forget_requests()
 
     def _settings(self, autoreset: int, max_steps: int | None) -> np.ndarray:
@@ -105,7 +105,7 @@ class Batch:
         row["depth"] = self.features.depth
         row["stack"] = self.form.stack
         row["height"] = self.form.height
-        row["scheme"] = make_scheme(config.action)[0]
+        row["scheme"] = self.scheme.kernel[0]
         return settings
 
     # --- resets
@@ -239,7 +239,7 @@ def row_of(observations: Any, index: int) -> Any:
     return observations[index]
 
 
-def _space_of(form: ObservationForm) -> gym.Space:
+def _observation_space(form: ObservationForm) -> gym.Space:
     """Space of one observation."""
     boxes: dict[str, gym.Space] = {
         name: gym.spaces.Box(0, 255, shape, np.uint8)
@@ -248,6 +248,13 @@ def _space_of(form: ObservationForm) -> gym.Space:
         for name, shape in form.shapes.items()
     }
     return gym.spaces.Dict(boxes) if form.kind == "dict" else boxes[""]
+
+
+def _action_space(scheme: ActionScheme) -> gym.Space:
+    """The space of an action."""
+    if not scheme.codes:
+        return gym.spaces.Box(-1, 1, scheme.do_nothing.shape, np.float32)
+    return gym.spaces.Discrete(scheme.codes[0]) if scheme.is_scalar else gym.spaces.MultiDiscrete(list(scheme.codes))
 
 
 def _data_of(sections: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tape] | None]:

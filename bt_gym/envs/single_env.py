@@ -50,11 +50,10 @@ class BtEnv(gym.Env):
         self.observation_space = self._batch.observation_space
         self.feature_names = self._batch.features.names
         self.feature_units = self._batch.features.units
-        self._sizes = self._batch.action_sizes.tolist()
-        self._is_scalar = self.action_space.shape == ()
+        self._scheme = self._batch.scheme
         self._observations = np.empty((1, len(self.feature_names)), np.float32)
         self._finals = np.empty((0, len(self.feature_names)), np.float32)
-        self._action = np.empty((1, len(self._sizes)))
+        self._action = np.empty((1, len(self._scheme.do_nothing)))
         self._reward = np.empty(1)
         self._flags = np.empty((2, 1), bool)
         self._is_ready = False
@@ -88,15 +87,7 @@ class BtEnv(gym.Env):
         """
         if not self._is_ready:
             raise gym.error.ResetNeeded("call reset before step, and when an episode is over")
-        codes = np.asarray(action).tolist()
-        codes = [codes] if self._is_scalar else codes
-        if (
-            not isinstance(codes, list)
-            or len(codes) != len(self._sizes)
-            or not all(type(code) is int and 0 <= code < size for code, size in zip(codes, self._sizes, strict=True))
-        ):
-            raise ValueError(f"action is {action!r}: must be integers below {self._sizes}")
-        self._action[0] = codes
+        self._action[0] = self._scheme.row(action)
         flags = self._flags
         ended = batch.step(
             self._batch.context, 0, 1, self._action, self._observations, self._reward, flags[0], flags[1], self._finals
@@ -132,8 +123,8 @@ class BtEnv(gym.Env):
         self._renderer.close()
 
     def action_masks(self) -> np.ndarray:
-        """Which codes of an action do something now: (sum of the codes' numbers,) bool."""
-        masks = np.empty((1, sum(self._sizes)), bool)
+        """Which codes of an action do something now: (sum of the codes' numbers,) bool; a Box has none."""
+        masks = np.empty((1, sum(self._scheme.codes)), bool)
         batch.masks(self._batch.context, 0, 1, masks)
         return masks[0]
 

@@ -205,8 +205,8 @@ class BtVectorEnv(VectorEnv):
     # --- beside it
 
     def action_masks(self) -> np.ndarray:
-        """Which codes of an action do something now: (N, sum of the codes' numbers) bool."""
-        masks = np.empty((self.num_envs, int(self._batch.action_sizes.sum())), bool)
+        """Which codes of an action do something now: (N, sum of the codes' numbers) bool; a Box has none."""
+        masks = np.empty((self.num_envs, sum(self._batch.scheme.codes)), bool)
         batch.masks(self._batch.context, 0, self.num_envs, masks)
         return masks
 

@@ -1,34 +1,15 @@
-"""Avellaneda and Stoikov (2008), "High-frequency trading in a limit order book", equations 17 and 18.
-
-With mid s, position q, risk aversion gamma, volatility sigma, order arrivals A exp(-k delta) and time to go T - t:
-
-    reservation price r = s - q gamma sigma^2 (T - t)
-    spread              = gamma sigma^2 (T - t) + (2 / gamma) ln(1 + gamma / k)
-
-Quotes stand at r -+ spread / 2, rounded away from the market, and never through it.
-"""
+"""The market maker of Avellaneda and Stoikov (2008): quotes at the prices of `bt_gym.core.avellaneda_stoikov`, rounded
+away from the market, and never through it."""
 
 from collections.abc import Mapping
-from math import ceil, floor, log1p
+from math import ceil, floor
 from typing import Any
 
+from bt_gym.core.avellaneda_stoikov import quotes
 from bt_gym.strategy.base import NOTHING, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent
 from bt_gym.strategy.quoting import best_ticks, two_sided
-
-
-def quotes(mid: float, position: float, gamma: float, sigma: float, k: float, time_left: float) -> tuple[float, float]:
-    """Bid and ask. Prices in one unit (say ticks), sigma in it per square root of the unit of time, k in 1 / price.
-
-    >>> bid, ask = quotes(100, 3, gamma=0.1, sigma=2, k=1.5, time_left=1)
-    >>> round(bid, 6), round(ask, 6)
-    (97.954615, 99.645385)
-    """
-    variance = gamma * sigma**2 * time_left
-    reservation = mid - position * variance
-    half = variance / 2 + log1p(gamma / k) / gamma
-    return reservation - half, reservation + half
 
 
 class AvellanedaStoikov(Strategy):
@@ -65,7 +46,7 @@ class AvellanedaStoikov(Strategy):
                 f"max_position {max_position}, interval_ms {interval_ms}: need gamma, k, horizon_s above 0, sigma 0 or "
                 "more, the rest 1 or more"
             )
-        self.gamma, self.sigma, self.k, self.horizon_s = gamma, sigma, k, horizon_s
+        self.gamma, self.sigma, self.k, self.horizon_s = map(float, (gamma, sigma, k, horizon_s))
         self.size, self.max_position, self.interval_ms = size, max_position, interval_ms
         self.timer_interval_ns = interval_ms * 1_000_000
         self._start: int | None = None
@@ -80,7 +61,7 @@ class AvellanedaStoikov(Strategy):
         if best is None:
             return NOTHING
         left = self.time_left(timestamp)
-        bid, ask = quotes(sum(best) / 2, context.quantity, self.gamma, self.sigma, self.k, left)
+        bid, ask = quotes(sum(best) / 2, float(context.quantity), self.gamma, self.sigma, self.k, left)
         return two_sided(
             context, min(floor(bid), best[1] - 1), max(ceil(ask), best[0] + 1), self.size, self.max_position
         )

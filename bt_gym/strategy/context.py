@@ -212,9 +212,15 @@ class StrategyContext:
         Raises:
             ValueError: a name is unknown.
         """
+        return self.read_features(names)[0]
+
+    def read_features(
+        self, names: Sequence[str], lags: tuple[int, ...] = (), parent: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Features, and the memory that action schemes look at: see `strategy.features.Features.read`."""
         if self._features is None:
             raise ValueError("features: this context was made without a tape")
-        return self._features.read(names, self.current_time)
+        return self._features.read(names, self.current_time, lags, parent)
 
     @property
     def position(self) -> PositionView:

@@ -1,6 +1,7 @@
 """Features for strategies: those of the environments (`bt_gym.core.features`), at the moment of a call."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -36,21 +37,30 @@ class Features:
         self._execution = execution
         self._market = market
         self._sums = np.zeros(0, features.sums_dtype)
-        self._sets: dict[tuple[str, ...], tuple[features.FeatureSet, np.ndarray, np.ndarray]] = {}
+        self._sets: dict[tuple[Any, ...], tuple[features.FeatureSet, np.ndarray, np.ndarray]] = {}
 
-    def read(self, names: Sequence[str], now: int) -> np.ndarray:
-        """Values (F,) float32 at `now` (ns), on all that has been received; `remaining_time` is 1.
+    def read(
+        self, names: Sequence[str], now: int, lags: tuple[int, ...] = (), parent: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values (F,) float32 at `now` (ns), on all that has been received, and the memory (1,) that they were read of.
+
+        Args:
+            names: of features; `remaining_time` is 1.
+            now: ns.
+            lags: ns, of more windows to be followed.
+            parent: signed lots of the order to be executed, 0 without one.
 
         Raises:
             ValueError: a name is unknown.
         """
-        names = tuple(names)
+        key = (*names, lags)
         if not len(self._sums):
             self._sums = feature_sums(self._tape)
-        if names not in self._sets:
+        if key not in self._sets:
             market = new_market(int(self._market["extra_delay"][0]))
-            self._sets[names] = features.FeatureSet(names), np.zeros(1, features.memory_dtype), market
-        found, memory, market = self._sets[names]
+            self._sets[key] = features.FeatureSet(tuple(names), lags), np.zeros(1, features.memory_dtype), market
+        found, memory, market = self._sets[key]
+        memory["parent"] = parent
         tape, execution = self._tape, self._execution
         out = np.empty(len(names), np.float32)
         _read(
@@ -69,4 +79,4 @@ class Features:
             now,
             out,
         )
-        return out
+        return out, memory

@@ -13,7 +13,7 @@ from bt_gym.config.env import EnvConfig
 from bt_gym.core.features import FeatureSet
 from bt_gym.core.frames import CHANNELS
 from bt_gym.errors import ConfigError
-from bt_gym.strategy.scheme import default_features
+from bt_gym.strategy.scheme import default_features, make_scheme
 
 IMAGE_STACK = 40
 """Columns of a picture unless told otherwise: enough for the smallest convolutional network of SB3."""
@@ -41,7 +41,7 @@ class ObservationForm:
         self.stack = section.stack or (IMAGE_STACK if self.height else 1)
         names = section.features or default_features(config.action)
         try:
-            self.features = FeatureSet(() if self.height else names)
+            self.features = FeatureSet(() if self.height else names, make_scheme(config.action).lags)
         except ValueError as error:
             raise ConfigError(f"observation.features: {error}") from None
         self.scaling = np.zeros((0, 2))

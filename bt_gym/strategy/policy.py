@@ -15,13 +15,13 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.config.env import EnvConfig
-from bt_gym.core import actions, frames
+from bt_gym.core import actions, enums, frames, intents
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.base import NOTHING, OrderRequest, OrderUpdate, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
 from bt_gym.strategy.observation import ObservationForm
-from bt_gym.strategy.scheme import action_sizes, make_scheme
+from bt_gym.strategy.scheme import make_scheme
 
 
 class PolicyStrategy(Strategy):
@@ -36,7 +36,13 @@ class PolicyStrategy(Strategy):
     subscriptions = EventKind(0)
 
     def __init__(
-        self, policy: Any, config: EnvConfig, *, start_ns: int | None = None, windows: int | None = None
+        self,
+        policy: Any,
+        config: EnvConfig,
+        *,
+        start_ns: int | None = None,
+        windows: int | None = None,
+        parent: int = 0,
     ) -> None:
         """What the environment was made of decides everything but the market.
 
@@ -46,6 +52,7 @@ class PolicyStrategy(Strategy):
             config: `config` of the environment that it was trained in.
             start_ns: when its first window begins; None: with the first decision in continuous trading.
             windows: after how many windows it withdraws its quotes and stops; None: never.
+            parent: signed lots of the order that it is to execute; 0 without one.
 
         Raises:
             ConfigError: the environment decides on its own fills, which a strategy's clock can't, or sees images.
@@ -56,6 +63,7 @@ class PolicyStrategy(Strategy):
         self.env_config = config
         self.start_ns = start_ns
         self.windows = windows
+        self.parent = parent
         self._form = ObservationForm(config)
         if self._form.kind == "image":
             raise ConfigError("observation.form is image: a PolicyStrategy sees features: train with flat or dict")
@@ -71,10 +79,10 @@ class PolicyStrategy(Strategy):
         else:
             self.timer_interval_trades = decision.count
         self._window_ns = round(config.data.window_s * 1e9)
-        self._scheme = make_scheme(config.action)
-        self._sizes = action_sizes(config.action)
-        self._quotes = np.zeros(1, actions.quotes_dtype)
-        self._intents = np.zeros(actions.MAX_INTENTS, actions.intent_dtype)
+        self._lags = make_scheme(config.action).lags
+        self._scheme = make_scheme(config.action, self._form.features.lags)
+        self._sent = np.zeros(1, intents.sent_dtype)
+        self._intents = np.zeros(intents.MAX_INTENTS, intents.intent_dtype)
         self._remaining = [index for index, name in enumerate(self.features) if name == "remaining_time"]
 
     def on_market_event(self, event: MarketEvent, context: StrategyContext) -> StrategyOutput:
@@ -86,18 +94,18 @@ class PolicyStrategy(Strategy):
         if self.start_ns is None or timestamp < self.start_ns:
             return NOTHING
         number, passed = divmod(timestamp - self.start_ns, self._window_ns)
+        row, memory = context.read_features(self.features, self._lags, self.parent)
+        row[self._remaining] = (self._window_ns - passed) / self._window_ns
         if self.windows is not None and number >= self.windows:
-            if self._scheme["kind"][0] == actions.SCHEME_TARGET:
+            if self._scheme.withdraw is None:
                 return NOTHING
-            action = np.array([actions.WITHDRAW, actions.WITHDRAW, 0.0])
+            action = self._scheme.withdraw
         else:
-            row = context.features(self.features)
-            row[self._remaining] = (self._window_ns - passed) / self._window_ns
             self.observation = self._observe(row, number != self._last_window)
             self._last_window = number
             action = self._action(self.policy(self.observation))
-        events = context.market_state._session.events
-        count = _plan(self._quotes, context._account, events, context._market, self._scheme, action, self._intents)
+        events, kernel = context.market_state._session.events, self._scheme.kernel
+        count = _plan(self._sent, context._account, memory, events, context._market, kernel, action, self._intents)
         return self._output(self._intents[:count], context)
 
     def _observe(self, row: np.ndarray, is_first: bool) -> Any:
@@ -109,32 +117,26 @@ class PolicyStrategy(Strategy):
         return self._form.of(row[None], self._frames)
 
     def _action(self, action: Any) -> np.ndarray:
-        """The codes (D,) of an action (1, D), or of one number (1,).
+        """The numbers (D,) of an action (1, D), or of one number (1,).
 
         Raises:
             ValueError: it isn't one of the environment's.
         """
-        codes = np.asarray(action).reshape(-1)
-        if (
-            len(codes) != len(self._sizes)
-            or codes.dtype.kind not in "iu"
-            or not ((codes >= 0) & (codes < self._sizes)).all()
-        ):
-            raise ValueError(f"action is {action!r}: must be {len(self._sizes)} integers below {self._sizes.tolist()}")
-        return codes.astype(np.float64)
+        row = np.asarray(action)
+        row = row.reshape(-1) if row.size == len(self._scheme.do_nothing) else row
+        return self._scheme.row(row[0] if self._scheme.is_scalar and row.shape == (1,) else row)
 
-    def _output(self, intents: np.ndarray, context: StrategyContext) -> StrategyOutput:
+    def _output(self, wanted: np.ndarray, context: StrategyContext) -> StrategyOutput:
         output = StrategyOutput()
-        for kind, order_id, side, ticks, size in intents[["kind", "order_id", "side", "price", "size"]].tolist():
+        for order_id, kind, side, ticks, size, order_type, in_force, post_only in wanted.tolist():
             price = context.market_state.price(ticks)
-            if kind == actions.INTENT_CANCEL:
+            if kind == intents.INTENT_CANCEL:
                 output.cancellations.append(order_id)
-            elif kind == actions.INTENT_MODIFY:
+            elif kind == intents.INTENT_MODIFY:
                 output.updates.append(OrderUpdate(order_id, size, price))
-            elif kind == actions.INTENT_MARKET:
-                output.orders.append(OrderRequest.market(Side(side), size))
             else:
-                output.orders.append(OrderRequest.limit(Side(side), size, price))
+                limit = price if order_type == enums.ORDER_LIMIT else None
+                output.orders.append(OrderRequest(Side(side), size, limit, order_type, in_force, post_only=post_only))
         return output
 
     @property
@@ -143,10 +145,10 @@ class PolicyStrategy(Strategy):
 
 
 @njit
-def _plan(quotes, accounts, events, received, schemes, action, intents) -> int:
+def _plan(sents, accounts, memories, events, received, schemes, action, wanted) -> int:
     """How many intents an action makes of what is known."""
     last = events[received[0]["event"] - 1]
-    return actions.plan(quotes[0], accounts[0], last, schemes[0], action, intents)
+    return actions.plan(sents[0], accounts[0], memories[0], last, schemes[0], action, wanted)
 
 
 def _as_function(policy: Any) -> Callable[[Any], np.ndarray]:

@@ -1,38 +1,138 @@
 """From an action section to what kernels read: for environments and for policies as strategies."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
-from bt_gym.config.env import QuotesActionConfig, TargetActionConfig
-from bt_gym.core.actions import FIRST_OFFSET, SCHEME_QUOTES, SCHEME_TARGET, scheme_dtype
+from bt_gym.config.env_action import (
+    AvellanedaStoikovActionConfig,
+    ParticipationActionConfig,
+    QuotesActionConfig,
+    RawActionConfig,
+    SpreadActionConfig,
+    TargetActionConfig,
+)
+from bt_gym.core import actions
+from bt_gym.core.batch import MAX_ORDERS
 from bt_gym.core.features import DEFAULT_FEATURES
+from bt_gym.core.order_actions import CHILD_CANCEL, FIRST_RATE, RAW_CANCEL, RAW_KINDS
+from bt_gym.core.quote_actions import FIRST_OFFSET, WITHDRAW
+
+Preset = (
+    QuotesActionConfig
+    | SpreadActionConfig
+    | AvellanedaStoikovActionConfig
+    | ParticipationActionConfig
+    | TargetActionConfig
+    | RawActionConfig
+)
+_QUIET = -0.25  # of a Box: what leaves a side as it is, see `quote_actions.mode_of`
 
 
-def make_scheme(action: QuotesActionConfig | TargetActionConfig) -> np.ndarray:
-    """(1,) of `core.actions.scheme_dtype`."""
-    scheme = np.zeros(1, scheme_dtype)
-    lists: dict[str, tuple[int, ...]]
+@dataclass(frozen=True)
+class ActionScheme:
+    """An action section, made up.
+
+    Attributes:
+        kernel: (1,) of `core.actions.scheme_dtype`.
+        codes: (D,) how many codes each number of an action has; empty where it is any from -1 to 1.
+        do_nothing: (D,) float64: the action that leaves everything as it is, from a flat start.
+        withdraw: (D,) float64: the action that cancels what rests; None where nothing ever does.
+        is_scalar: an action is one number, not an array of one.
+        lags: ns, of the windows that it needs besides those of features.
+    """
+
+    kernel: np.ndarray
+    codes: tuple[int, ...]
+    do_nothing: np.ndarray
+    withdraw: np.ndarray | None
+    is_scalar: bool
+    lags: tuple[int, ...] = ()
+
+    def row(self, action: Any) -> np.ndarray:
+        """An action as (D,) float64.
+
+        Raises:
+            ValueError: it isn't one.
+        """
+        values = np.asarray(action)
+        if not self.codes:
+            fits = values.shape == self.do_nothing.shape and values.dtype.kind in "iuf"
+            if not (fits and (np.abs(values) <= 1).all()):
+                raise ValueError(f"action is {action!r}: must be {len(self.do_nothing)} numbers from -1 to 1")
+            return values.astype(np.float64)
+        numbers = values.tolist()
+        numbers = [numbers] if self.is_scalar else numbers
+        if (
+            not isinstance(numbers, list)
+            or len(numbers) != len(self.codes)
+            or not all(type(one) is int and 0 <= one < count for one, count in zip(numbers, self.codes, strict=True))
+        ):
+            raise ValueError(f"action is {action!r}: must be {len(self.codes)} integers below {list(self.codes)}")
+        return np.array(numbers, np.float64)
+
+
+def make_scheme(action: Preset, lags: np.ndarray | None = None) -> ActionScheme:
+    """The scheme of an action section.
+
+    Args:
+        action: the section.
+        lags: (L,) ns, of the windows that are followed (`FeatureSet.lags`); where a scheme needs none, or to learn
+            which it needs, None.
+    """
+    kernel = np.zeros(1, actions.scheme_dtype)
+    codes: tuple[int, ...]
+    if isinstance(action, QuotesActionConfig):
+        _fill(kernel, offset=action.offsets, size=action.sizes)
+        kernel["kind"] = actions.SCHEME_QUOTES
+        count, sizes = FIRST_OFFSET + len(action.offsets), len(action.sizes)
+        if action.space == "discrete":
+            kernel["kind"] = actions.SCHEME_PAIRS
+            withdraw = np.array([(WITHDRAW * count + WITHDRAW) * sizes * 1.0])
+            return ActionScheme(kernel, (count * count * sizes,), np.zeros(1), withdraw, is_scalar=True)
+        codes = (count, count, sizes) if sizes > 1 else (count, count)
+        withdraw = np.array([WITHDRAW, WITHDRAW, 0.0])[: len(codes)]
+        return ActionScheme(kernel, codes, np.zeros(len(codes)), withdraw, is_scalar=False)
     if isinstance(action, TargetActionConfig):
-        scheme["kind"] = SCHEME_TARGET
-        lists = {"target": action.targets}
-    else:
-        scheme["kind"] = SCHEME_QUOTES
-        lists = {"offset": action.offsets, "size": action.sizes}
+        kernel["kind"] = actions.SCHEME_TARGET
+        _fill(kernel, target=action.targets)
+        flat = np.array([float(action.targets.index(0))])
+        return ActionScheme(kernel, (len(action.targets),), flat, None, is_scalar=True)
+    if isinstance(action, ParticipationActionConfig):
+        kernel["kind"] = actions.SCHEME_PARTICIPATION
+        _fill(kernel, rate=action.rates)
+        codes = (FIRST_RATE + 2 * len(action.rates),)
+        return ActionScheme(kernel, codes, np.zeros(1), np.array([float(CHILD_CANCEL)]), is_scalar=True)
+    if isinstance(action, RawActionConfig):
+        kernel["kind"] = actions.SCHEME_RAW
+        kernel["rows"], kernel["reach"], kernel["max_size"] = action.rows, action.reach, action.max_size
+        codes = (RAW_KINDS, MAX_ORDERS, 2, 2 * action.reach + 1, action.max_size) * action.rows
+        cancels = np.array([[RAW_CANCEL, number, 0.0, 0, 0] for number in range(action.rows)]).reshape(-1)
+        return ActionScheme(kernel, codes, np.zeros(len(codes)), cancels, is_scalar=False)
+    _fill(kernel, size=(action.size,))
+    nothing, withdraw = np.array([0, 0, _QUIET, _QUIET]), np.array([0, 0, -1.0, -1.0])
+    if isinstance(action, SpreadActionConfig):
+        kernel["kind"] = actions.SCHEME_SPREAD
+        kernel["low"] = action.min_half_spread, -action.max_skew
+        kernel["high"] = action.max_half_spread, action.max_skew
+        return ActionScheme(kernel, (), nothing, withdraw, is_scalar=False)
+    lag = round(action.sigma_s * 1e9)
+    kernel["kind"] = actions.SCHEME_AVELLANEDA_STOIKOV
+    kernel["low"], kernel["high"] = (action.min_gamma, action.min_kappa), (action.max_gamma, action.max_kappa)
+    kernel["lag"] = 0 if lags is None else lags.tolist().index(lag)
+    kernel["lag_s"], kernel["horizon_s"] = lag / 1e9, action.horizon_s
+    return ActionScheme(kernel, (), nothing, withdraw, is_scalar=False, lags=(lag,))
+
+
+def _fill(kernel: np.ndarray, **lists: tuple[float, ...]) -> None:
+    """Writes lists with their lengths."""
     for name, values in lists.items():
-        scheme[f"{name}_count"] = len(values)
-        scheme[f"{name}s"][0, : len(values)] = values
-    return scheme
+        kernel[f"{name}_count"] = len(values)
+        kernel[f"{name}s"][0, : len(values)] = values
 
 
-def action_sizes(action: QuotesActionConfig | TargetActionConfig) -> np.ndarray:
-    """(D,) int64: how many codes each number of an action has."""
-    if isinstance(action, TargetActionConfig):
-        return np.array([len(action.targets)], np.int64)
-    codes = FIRST_OFFSET + len(action.offsets)
-    sizes = [len(action.sizes)] if len(action.sizes) > 1 else []
-    return np.array([codes, codes, *sizes], np.int64)
-
-
-def default_features(action: QuotesActionConfig | TargetActionConfig) -> tuple[str, ...]:
+def default_features(action: Preset) -> tuple[str, ...]:
     """Names of what is observed unless told otherwise: who rests no orders sees none."""
     if isinstance(action, TargetActionConfig):
         return tuple(name for name in DEFAULT_FEATURES if not name.startswith("own_"))

@@ -20,6 +20,15 @@ from bt_gym.envs.vector_env import BtVectorEnv
 ID = "bt_gym/MarketMaking-v0"
 TRADING = "bt_gym/Trading-v0"
 IDS = (ID, TRADING)
+PRESETS = {
+    "quotes": {},
+    "pairs": {"space": "discrete", "offsets": [-1, 0, 1, 2]},
+    "spread": {"type": "spread", "max_half_spread": 0.75, "max_skew": 2.0},
+    "avellaneda_stoikov": {"type": "avellaneda_stoikov", "max_gamma": 0.01, "min_kappa": 9.0},
+    "target": {"type": "target"},
+    "raw": {"type": "raw", "rows": 3, "reach": 2, "max_size": 2},
+}
+"""Action sections of all schemes that need no parent order."""
 SECOND = 1_000_000_000
 SECONDS = 60
 _FOLDER = tempfile.TemporaryDirectory(prefix="bt_gym-tests-")
@@ -75,6 +84,12 @@ def actions(seed: int, steps: int, n: int, name: str = ID) -> np.ndarray:
     """Random ones, (steps, n, 2) of quotes or (steps, n) of targets."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 3, (steps, n)) if name == TRADING else rng.integers(0, 8, (steps, n, 2))
+
+
+def drawn(env: Any, seed: int, steps: int) -> list[Any]:
+    """Random actions of an environment, single or vector."""
+    env.action_space.seed(seed)
+    return [env.action_space.sample() for _ in range(steps)]
 
 
 def assert_same(one: Any, two: Any, path: str = "") -> None:

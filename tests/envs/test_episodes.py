@@ -8,8 +8,8 @@ import pytest
 from bt_gym import BacktestConfig, Backtester, OrderCancel, OrderRequest, OrderUpdate, Side, Strategy, StrategyOutput
 from bt_gym._jit import njit
 from bt_gym.core import actions as schemes
-from bt_gym.core import enums
-from bt_gym.core.features import DEFAULT_FEATURES
+from bt_gym.core import enums, intents
+from bt_gym.core.features import DEFAULT_FEATURES, memory_dtype
 from bt_gym.core.positions import equity
 from bt_gym.strategy.base import NOTHING
 from bt_gym.strategy.events import EventKind
@@ -98,8 +98,8 @@ def eager(seed, steps):
 
 
 @njit
-def _quote(quotes, accounts, events, number, schemes_, bid, ask, intents):
-    return schemes.quote(quotes[0], accounts[0], events[number], schemes_[0], bid, ask, 0, intents)
+def _plan(sents, accounts, memories, events, number, schemes_, action, wanted):
+    return schemes.plan(sents[0], accounts[0], memories[0], events[number], schemes_[0], action, wanted)
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Quoter(Strategy):
     scheme: np.ndarray
     subscriptions: EventKind = EventKind.OWN
     timer_interval_ns: int | None = CLOCK
-    quotes: np.ndarray = field(default_factory=lambda: np.zeros(1, schemes.quotes_dtype))
+    sent: np.ndarray = field(default_factory=lambda: np.zeros(1, intents.sent_dtype))
     seen: list = field(default_factory=list)
 
     def on_market_event(self, event, context):
@@ -123,17 +123,17 @@ class Quoter(Strategy):
         if not 0 <= number < len(self.acts):
             return NOTHING
         self.seen.append(context.features(DEFAULT_FEATURES[:-1]))
-        intents = np.zeros(schemes.MAX_INTENTS, schemes.intent_dtype)
+        wanted = np.zeros(intents.MAX_INTENTS, intents.intent_dtype)
         last = int(context._market["event"][0]) - 1
-        bid, ask = self.acts[number].tolist()
-        count = _quote(self.quotes, context._account, self.events, last, self.scheme, bid, ask, intents)
+        memory, action = np.zeros(1, memory_dtype), self.acts[number].astype(float)
+        count = _plan(self.sent, context._account, memory, self.events, last, self.scheme, action, wanted)
         output = StrategyOutput()
-        for intent in intents[:count]:
+        for intent in wanted[:count]:
             price = context.market_state.price(intent["price"])
             order_id, size, side = int(intent["order_id"]), int(intent["size"]), Side(int(intent["side"]))
-            if intent["kind"] == schemes.INTENT_CANCEL:
+            if intent["kind"] == intents.INTENT_CANCEL:
                 output.cancellations.append(OrderCancel(order_id, context.symbol))
-            elif intent["kind"] == schemes.INTENT_MODIFY:
+            elif intent["kind"] == intents.INTENT_MODIFY:
                 output.updates.append(OrderUpdate(order_id, size, price))
             else:
                 output.orders.append(OrderRequest.limit(side, size, price))

@@ -16,7 +16,20 @@ from bt_gym.config.env import MarketMakingConfig, TradingConfig
 from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.errors import ConfigError
 from bt_gym.testing import check_vector_env
-from tests.envs.make import ID, IDS, SECOND, actions, assert_same, make_sync, sections, single, tapes, vector
+from tests.envs.make import (
+    ID,
+    IDS,
+    PRESETS,
+    SECOND,
+    actions,
+    assert_same,
+    drawn,
+    make_sync,
+    sections,
+    single,
+    tapes,
+    vector,
+)
 
 MODES = list(AutoresetMode)
 
@@ -54,6 +67,57 @@ def test_single_env__passes_gymnasiums_checker_without_a_warning(name):
 @pytest.mark.parametrize("mode", MODES)
 def test_vector__passes_the_checker(mode, task):
     check_vector_env(lambda: vector(3, task=task, autoreset_mode=mode, window_s=2.0))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets__pass_the_checkers_and_equal_gymnasiums_vector(preset):
+    action = PRESETS[preset]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(gym.make(ID, action=action, **sections()).unwrapped)
+    check_vector_env(lambda: vector(3, action=action, autoreset_mode="SameStep", window_s=1.0), steps=60)
+    native, sync = vector(3, action=action, window_s=2.0), make_sync(3, MODES[0], action=action, window_s=2.0)
+    acts = drawn(native, 1, 40)
+    assert_same(tuple(run(native, acts)), tuple(run(sync, acts)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets__out_of_their_space_do_nothing_and_touch_no_neighbour(preset):
+    env, twin = (vector(3, action=PRESETS[preset], window_s=1.0) for _ in range(2))
+    nothing = env._batch.scheme.do_nothing
+    env.reset(seed=1)
+    twin.reset(seed=1)
+    is_box = isinstance(env.single_action_space, gym.spaces.Box)
+    acts = drawn(env, 3, 4)
+    for act, bad in zip(acts, (np.nan, np.inf, -1.5, 1e6), strict=True):
+        wrong, other = act.astype(float), act.astype(float)
+        wrong.reshape(3, -1)[1, -1] = bad
+        other.reshape(3, -1)[1] = env._batch.scheme.do_nothing
+        ours, theirs = env.step(wrong), twin.step(other)
+        if preset != "target":  # whose do-nothing goes flat
+            assert np.array_equal(ours[0], theirs[0])
+        assert np.array_equal(ours[0][::2], theirs[0][::2])
+    ours = env.step(np.broadcast_to(nothing, (3, len(nothing))).reshape(env.action_space.shape))
+    assert ours[4]["invalid_actions"].tolist() == [0, 4, 0]
+    alone = single(action=PRESETS[preset])
+    alone.reset(seed=1)
+    for wrong in (np.full(np.shape(acts[0][0]), np.nan), np.full(np.shape(acts[0][0]), 1e6), None, [[0]]):
+        with pytest.raises(ValueError, match="must be"):
+            alone.step(wrong)
+    assert is_box == (env.action_masks().shape[1] == 0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets__doing_nothing_is_worth_exactly_nothing(preset):
+    env = vector(4, action=PRESETS[preset], window_s=2.0)
+    nothing = env._batch.scheme.do_nothing
+    act = np.broadcast_to(nothing, (4, len(nothing))).reshape(env.action_space.shape)
+    env.reset(seed=1)
+    for _ in range(10):
+        _, rewards, _, _, infos = env.step(act)
+        assert (rewards == 0).all()
+    assert (infos["pnl"] == 0).all()
+    assert (infos["messages"] == 0).all()
 
 
 def test_features__all_vary_and_stay_inside_their_bounds():

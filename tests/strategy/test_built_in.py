@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from bt_gym import BacktestConfig, EventKind, MarketEvent, Side, Strategy, StrategyConfig, Trade
 from bt_gym.core import enums
+from bt_gym.core.avellaneda_stoikov import quotes
 from bt_gym.data.tape import ingest
 from bt_gym.errors import ConfigError
-from bt_gym.strategy import almgren_chriss, avellaneda_stoikov, glft
+from bt_gym.strategy import almgren_chriss, glft
 from bt_gym.strategy.almgren_chriss import AlmgrenChriss
 from bt_gym.strategy.avellaneda_stoikov import AvellanedaStoikov
 from bt_gym.strategy.context import OrderView, PriceLevel
@@ -64,7 +65,7 @@ def asked(output) -> tuple[list[tuple[Side, float, int]], list]:
 @pytest.mark.parametrize(("position", "bid", "ask"), [(0, 99.154615, 100.845385), (3, 97.954615, 99.645385)])
 def test_avellaneda_stoikov__quotes_of_the_worked_example(position: int, bid: float, ask: float):
     """s = 100, gamma = 0.1, sigma = 2, k = 1.5, T - t = 1: reservation price 100 or 98.8, spread 1.690770."""
-    found = avellaneda_stoikov.quotes(100, position, gamma=0.1, sigma=2, k=1.5, time_left=1)
+    found = quotes(100.0, float(position), 0.1, 2.0, 1.5, 1.0)
     assert found == pytest.approx((bid, ask), abs=1e-6)
 
 

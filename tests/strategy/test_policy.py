@@ -2,6 +2,7 @@
 
 import copy
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from bt_gym.core import enums
 from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.policy import PolicyStrategy
-from tests.envs.make import ID, SECOND, TRADING, assert_same, sections, tapes
+from tests.envs.make import ID, PRESETS, SECOND, assert_same, sections, tapes
 
 CLOCK = 200_000_000
 WINDOW = 50
 EXECUTION = {"latency_model": {"network_latency_us": 20_000, "compute_latency_us": 300}}  # long: many races
-LIMITS = {"max_position": 3, "max_orders_per_second": 2}
+LIMITS = {"max_position": 10, "max_orders_per_second": 4}
 
 
 def backtester(strategy: PolicyStrategy) -> Backtester:
@@ -33,16 +34,23 @@ def backtester(strategy: PolicyStrategy) -> Backtester:
     return Backtester(config, files=[tapes()[0].path]).add_strategy("policy", strategy)
 
 
-def hashed(observations: Any, name: str) -> np.ndarray:
-    """Actions (1, 2), or targets (1,), that look random and follow from every bit of the observation."""
+def hashed(observations: Any, preset: str) -> np.ndarray:
+    """An action that looks random and follows from every bit of the observation; it trades much."""
     if isinstance(observations, dict):
         observations = np.concatenate(list(observations.values()), -1)
-    words = observations.reshape(1, -1).view(np.uint32).astype(np.uint64)
-    mixed = (words * np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B1)).sum(1) >> np.uint64(7)
-    if name == TRADING:
-        return (mixed % 3).astype(int)
-    codes = np.array([0, 1, 2, 3, 3, 3, 4, 5])
-    return codes[np.stack([mixed % 8, (mixed >> np.uint64(3)) % 8], 1).astype(int)]
+    rng = np.random.default_rng(zlib.crc32(observations.tobytes()))
+    if preset == "quotes":
+        return rng.choice([0, 0, 1, 2, 3, 3, 3, 3], (1, 2))
+    if preset == "pairs":
+        bid, ask = rng.choice([0, 0, 1, 2, 3, 3, 3, 3], 2)
+        return np.array([6 * bid + ask])
+    if preset == "target":
+        return rng.integers(0, 3, 1)
+    if preset == "raw":
+        rows = np.stack([rng.integers(0, count, 3) for count in (7, 4, 2, 5, 2)], 1)
+        rows[:, 0] = rng.choice([0, 1, 1, 1, 2, 3, 4, 5, 6], 3)  # few enough to rest for an environment's account
+        return rows.reshape(1, -1)
+    return rng.uniform([-1, -1, -0.6, -0.6], 1, (1, 4)).astype(np.float32)
 
 
 def batch_of_one(observation: Any) -> Any:
@@ -52,17 +60,16 @@ def batch_of_one(observation: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "observation"),
+    ("preset", "observation"),
     [
-        (ID, {}),
-        (TRADING, {}),
-        (ID, {"stack": 3}),
-        (ID, {"form": "dict"}),
-        (ID, {"form": "dict", "stack": 2, "scaling": "x.json"}),
+        *((preset, {}) for preset in PRESETS),
+        ("quotes", {"stack": 3}),
+        ("quotes", {"form": "dict"}),
+        ("quotes", {"form": "dict", "stack": 2, "scaling": "x.json"}),
     ],
 )
 def test_policy_strategy__sees_and_trades_what_the_environment_does(
-    name: str, observation: dict[str, Any], tmp_path: Path
+    preset: str, observation: dict[str, Any], tmp_path: Path
 ):
     if "scaling" in observation:
         count = len(DEFAULT_FEATURES)
@@ -73,13 +80,13 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does(
     more = sections(
         window_s=float(WINDOW), days=1, execution=EXECUTION, risk=LIMITS, decision=decision, observation=observation
     )
-    env = gym.make(name, disable_env_checker=True, **more).unwrapped
+    env = gym.make(ID, disable_env_checker=True, action=PRESETS[preset], **more).unwrapped
     start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 2) * CLOCK
     observation, _ = env.reset(seed=1, options={"start_ns": start})
     theirs, log, known, truncated = [], [], 0, False
     while not truncated:
         theirs.append(observation)
-        observation, _, _, truncated, info = env.step(hashed(batch_of_one(observation), name)[0])
+        observation, _, _, truncated, info = env.step(hashed(batch_of_one(observation), preset)[0])
         row = env._batch.envs[0]
         written = int(row["account"]["reports_written"])
         log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
@@ -89,7 +96,7 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does(
 
     def watched(observations: Any) -> np.ndarray:
         ours.append(copy.deepcopy(observations))
-        return hashed(observations, name)
+        return hashed(observations, preset)
 
     run = backtester(PolicyStrategy(watched, env.config, start_ns=start, windows=1))
     run.run()
@@ -97,7 +104,7 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does(
     fills = run.accounts[0].metrics.account.fills
     fills = fills[fills["ts_exchange"] <= start + WINDOW * SECOND]
     wanted = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
-    assert len(wanted) >= 30
+    assert len(wanted) >= {"spread": 50, "avellaneda_stoikov": 80}.get(preset, 100)
     assert fills.tobytes() == wanted.tobytes()
     assert info["rejects_max_order_rate"] > 0
     assert info["trades"] == len(wanted)
