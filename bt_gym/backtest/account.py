@@ -3,8 +3,8 @@
 Everything here is an integer: ns, ticks, lots, and money in 1e-6 of the currency ("micros"). Two conventions matter:
 
 * Time is exchange time. The state at `t` holds every fill and every event with a time <= `t`.
-* The mark is the mid of the tape's own book, as twice the tick. It is valid when the phase is continuous, both sides
-  exist and bid < ask; otherwise the last valid one is kept and flagged as stale. Own orders never move it.
+* Marks come from the tape's own book (`core.marks`). It is valid when the phase is continuous, both sides exist and
+  bid < ask; otherwise the last valid one is kept and flagged as stale. Own orders never move it.
 
 Letters: E events of the tape, F fills, S samples of the equity curve, T round trips.
 """
@@ -12,13 +12,24 @@ Letters: E events of the tape, F fills, S samples of the equity curve, T round t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from bt_gym._jit import njit
-from bt_gym.core.enums import EXEC_TRADE, NO_TICK, PHASE_CONTINUOUS, PHASE_MASK, SELL
-from bt_gym.core.positions import apply_fill, position_dtype
+from bt_gym.backtest import valuation
+from bt_gym.core.enums import (
+    EXEC_TRADE,
+    MARK_LAST,
+    MARK_MICROPRICE,
+    MARK_MID,
+    NO_TICK,
+    PHASE_CONTINUOUS,
+    PHASE_MASK,
+    SELL,
+)
+from bt_gym.core.execution import Session
+from bt_gym.core.positions import apply_fill, position_dtype, worth
 from bt_gym.data.proof import Proof
 from bt_gym.errors import CapacityError
 
@@ -34,7 +45,7 @@ class InstrumentFacts(Protocol):
     @property
     def symbol(self) -> str: ...
     @property
-    def tick_value_micros(self) -> int: ...  # 1e-6 of the currency per tick and lot
+    def tick_value_micros(self) -> int: ...  # as `core.orders.models_dtype` has it
     @property
     def tick_size_nanos(self) -> int: ...  # 1e-9 of the price unit
 
@@ -46,7 +57,8 @@ curve_dtype = np.dtype(
         ("position", "<i8"),  # signed lots
         ("cash", "<i8"),  # 1e-6, fees excluded
         ("fees", "<i8"),  # 1e-6, paid so far
-        ("mark2", "<i8"),  # twice the mark in ticks; NO_MARK before the first
+        ("mark", "<f8"),  # ticks; nan before the first
+        ("mark2", "<i8"),  # twice the mark in ticks, exact; NO_MARK before the first, and for a microprice
         ("mark_is_stale", "?"),  # the book has no valid mid at this moment
         ("trading", "?"),  # the market is in continuous trading at this moment
     ]
@@ -66,7 +78,7 @@ trip_dtype = np.dtype(
 
 
 class Marks:
-    """The mark of a tape at any event or time."""
+    """The mid of a tape, and the book behind it, at any event or time."""
 
     def __init__(self, events: np.ndarray) -> None:
         self._times = np.ascontiguousarray(events["ts_event"])
@@ -74,19 +86,26 @@ class Marks:
         self.trading = (events["flags"] & PHASE_MASK) == PHASE_CONTINUOUS
         self.valid = self.trading & (bid != NO_TICK) & (ask != NO_TICK) & (bid < ask)
         self._rows = np.flatnonzero(self.valid)
-        self._mark2 = bid[self._rows].astype(np.int64) + ask[self._rows]
+        self._bid, self._ask = bid[self._rows].astype(np.int64), ask[self._rows].astype(np.int64)
 
     def event_at(self, ts: np.ndarray) -> np.ndarray:
         """Number of the last event at or before `ts` (ns), -1 when there is none."""
         return np.searchsorted(self._times, ts, side="right") - 1
 
     def after_event(self, event: np.ndarray) -> np.ndarray:
-        """Last valid mark, doubled, once `event` has been applied; NO_MARK when there is none."""
+        """Last valid mid, doubled, once `event` has been applied; NO_MARK when there is none."""
+        quotes = self.quotes_after(event)
+        return np.where(quotes["mark2"] == NO_TICK, NO_MARK, quotes["mark2"])
+
+    def quotes_after(self, event: np.ndarray) -> np.ndarray:
+        """Last valid prices once `event` has been applied: (n,) of `valuation.quote_dtype` without sizes and trades."""
         row = np.searchsorted(self._rows, event, side="right") - 1
         known = row >= 0
-        mark2 = np.full(len(row), NO_MARK, dtype=np.int64)
-        mark2[known] = self._mark2[row[known]]
-        return mark2
+        quotes = np.zeros(len(row), valuation.quote_dtype)
+        quotes["mark2"] = NO_TICK
+        quotes["mark_bid"][known], quotes["mark_ask"][known] = self._bid[row[known]], self._ask[row[known]]
+        quotes["mark2"][known] = quotes["mark_bid"][known] + quotes["mark_ask"][known]
+        return quotes
 
 
 @dataclass(frozen=True)
@@ -102,6 +121,8 @@ class Account:
     strategy_metrics: Sequence[tuple[int, str, float | None]] = ()  # the strategy's own: (ns, name, value)
     proof: Proof | None = None  # which levels of the tape are known completely; None: all
     stopped: tuple[int, int] | None = None  # when (ns, receive clock) and why (enums.REASON_*) its trading was stopped
+    mark: int = MARK_MID  # enums.MARK_*: what positions are valued at
+    tape: Session | None = None  # needed for the marks last and microprice
 
     @property
     def symbol(self) -> str:
@@ -109,7 +130,7 @@ class Account:
 
     @property
     def tick_value(self) -> int:
-        """1e-6 of the currency per tick and lot."""
+        """1e-6 of the currency per tick and lot; of an inverse instrument see `core.orders.models_dtype`."""
         return int(self.instrument.tick_value_micros)
 
     @cached_property
@@ -135,6 +156,8 @@ class Account:
         lots = max(int(np.abs(np.cumsum(signed)).max(initial=0)), int(np.abs(signed).max(initial=0)))
         value = lots * int(np.abs(price).max(initial=0)) * self.tick_value
         cash = int(np.abs(np.cumsum(signed * price)).max(initial=0)) * self.tick_value
+        if self.tick_value < 0:  # an inverse lot is worth less than this at any price
+            value = cash = lots * -self.tick_value
         if max(value * lots, 2 * value, cash) >= 1 << 62:  # `apply_fill` multiplies a cost by the lots closed
             raise CapacityError(
                 f"{self.strategy} on {self.symbol}: {lots} lots worth {value / 1e6:.3g}, cash {cash / 1e6:.3g}: "
@@ -172,8 +195,13 @@ class Account:
         curve["ts"] = ts
         for name, source in (("position", "size"), ("cash", "cash"), ("fees", "fees")):
             curve[name] = self.positions[source][fill_row]
-        curve["mark2"] = self._mark2(event, fill_row)
-        curve["equity"] = curve["cash"] + self._value(curve["position"], curve["mark2"]) - curve["fees"]
+        quotes, held = self._quotes(event, fill_row), curve["position"]
+        curve["equity"] = curve["cash"] + valuation.values(quotes, held, self.tick_value, self.mark) - curve["fees"]
+        curve["mark"] = valuation.prices(quotes, held, self.mark)
+        none = quotes["mark2"] == NO_TICK
+        curve["mark"][none] = np.nan
+        none |= self.mark == MARK_MICROPRICE
+        curve["mark2"] = np.where(none, NO_MARK, np.where(none, 0, 2 * curve["mark"]))
         curve["mark_is_stale"] = (event < 0) | ~self.marks.valid[event]
         curve["trading"] = (event >= 0) & self.marks.trading[event]
         return curve
@@ -183,30 +211,32 @@ class Account:
         when = np.array([ts], dtype=np.int64)
         fill_row = np.searchsorted(self.fills["ts_exchange"], when, side="right")
         state = self.positions[fill_row]
-        mark2 = self._mark2(self.marks.event_at(when), fill_row)
-        return int((state["cash"] + self._value(state["size"], mark2) - state["fees"])[0])
+        quotes = self._quotes(self.marks.event_at(when), fill_row)
+        value = valuation.values(quotes, state["size"], self.tick_value, self.mark)
+        return int((state["cash"] + value - state["fees"])[0])
 
     @cached_property
-    def final_mark2(self) -> int:
-        """Twice the mark in ticks at the end of the data; NO_MARK when there has never been one."""
-        return int(self._mark2(np.array([len(self.events) - 1]), np.array([len(self.fills)]))[0])
+    def final_value(self) -> int:
+        """What the position is worth at the end of the data, 1e-6 of the currency."""
+        quotes = self._quotes(np.array([len(self.events) - 1]), np.array([len(self.fills)]))
+        return int(valuation.values(quotes, self.positions["size"][-1:], self.tick_value, self.mark)[0])
 
-    def _mark2(self, event: np.ndarray, fill_row: np.ndarray) -> np.ndarray:
-        """Marks after these events; before the first valid one an own fill is the only price there is."""
-        mark2 = self.marks.after_event(event)
-        missing = (mark2 == NO_MARK) & (fill_row > 0)
-        mark2[missing] = 2 * self.fills["price"][fill_row[missing] - 1].astype(np.int64)
-        return mark2
+    def _quotes(self, event: np.ndarray, fill_row: np.ndarray) -> np.ndarray:
+        """Quotes after these events, which ascend; before the first an own fill is the only price there is.
 
-    def _value(self, position: np.ndarray, mark2: np.ndarray) -> np.ndarray:
-        """Value of a position at the mark, 1e-6 of the currency, as `core.positions.equity` rounds it."""
-        return half_to_even(position * np.where(position == 0, 0, mark2) * self.tick_value)
-
-
-def half_to_even(twice: Any) -> Any:
-    """Half of an integer or an integer array, a tie rounded to even as in `core.positions`."""
-    half = twice >> 1
-    return half + (twice & half & 1)
+        Raises:
+            ValueError: the mark needs a tape, and there is none.
+        """
+        quotes = self.marks.quotes_after(event)
+        if self.mark in (MARK_LAST, MARK_MICROPRICE):
+            if self.tape is None:
+                raise ValueError(f"{self.symbol}: this mark needs the tape's records: give the tape")
+            quotes = valuation.quotes_at(self.tape, event)
+        missing = (quotes["mark2"] == NO_TICK) & (fill_row > 0)
+        price = self.fills["price"][fill_row[missing] - 1].astype(np.int64)
+        quotes["mark_bid"][missing] = quotes["mark_ask"][missing] = price
+        quotes["mark2"][missing] = 2 * price
+        return quotes
 
 
 def _signed(fills: np.ndarray) -> np.ndarray:
@@ -239,11 +269,12 @@ def _match_lots(fills, tick_value: int, trips) -> int:
             first = queue[head]
             first_size = int(fills[first]["size"])
             lots = min(size - taken[i], first_size - taken[first])
-            gain = int(fills[i]["price"]) - int(fills[first]["price"])
+            entry, exit_ = int(fills[first]["price"]), int(fills[i]["price"])
+            gain = worth(lots, exit_, tick_value) - worth(lots, entry, tick_value)
             trip = trips[count]
             trip["open_fill"], trip["close_fill"], trip["size"] = first, i, lots
             trip["duration"] = fills[i]["ts_exchange"] - fills[first]["ts_exchange"]
-            trip["pnl"] = (gain if side == SELL else -gain) * lots * tick_value
+            trip["pnl"] = gain if side == SELL else -gain
             for row, of in ((first, first_size), (i, size)):
                 cost = fills[row]["fee"] + fills[row]["impact"]
                 trip["pnl"] -= cost * (taken[row] + lots) // of - cost * taken[row] // of

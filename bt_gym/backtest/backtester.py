@@ -16,6 +16,7 @@ from bt_gym.backtest.replay import Lane, MarketReplayEngine, ReplaySpeed
 from bt_gym.backtest.report import BacktestReport, RunInfo
 from bt_gym.backtest.runner import Runner, open_desks
 from bt_gym.backtest.trading_account import TradingAccount
+from bt_gym.backtest.valuation import MARKS
 from bt_gym.config import BacktestConfig, InstrumentConfig, MlEnhancedMomentumConfig, check_runnable
 from bt_gym.data import tape as tapes
 from bt_gym.data.catalogue import Catalogue, days_of
@@ -117,7 +118,7 @@ class Backtester:
         models = execution_models(
             settings.execution, settings.risk_limits, lane.instrument, number, settings.run_limits
         )
-        account = TradingAccount(name, lane, models, interval_ns, wants_news)
+        account = TradingAccount(name, lane, models, interval_ns, wants_news, MARKS[settings.mark])
         account.flattens_at_end = settings.execution.flatten_at_end
         return account
 
@@ -228,6 +229,8 @@ class Backtester:
         strategy = self.config.strategy
         if not self._strategies and isinstance(strategy, MlEnhancedMomentumConfig):
             notes.append("model: none (the rule alone was run)")
+        if len(currencies := {instrument.currency for instrument in instruments}) > 1:
+            notes.append(f"the total adds amounts of {' and '.join(sorted(currencies))} as they are: read the parts")
         fees = dict.fromkeys(
             f"{i.symbol}: maker {_money(i.maker_fee_micros)}, taker {_money(i.taker_fee_micros)} {i.currency} per lot"
             for i in instruments
@@ -239,6 +242,7 @@ class Backtester:
             fee_model="; ".join(fees),
             data_hash=",".join(dict.fromkeys(s["sha256"] for tape in opened for s in tape.metadata["sources"])),
             config_hash=self.config.config_hash(),
+            mark=self.config.backtest.mark,
             run_limits=self.config.backtest.run_limits.described if self.config.backtest.run_limits else "",
             notes=tuple(notes),
         )

@@ -10,7 +10,8 @@ import numpy as np
 from bt_gym.backtest.account import SECOND_NS, Account, InstrumentFacts
 from bt_gym.backtest.report import BacktestReport, RunInfo
 from bt_gym.backtest.summary import summarise
-from bt_gym.core.enums import EXEC_CANCEL_REJECTED, EXEC_REJECTED, EXEC_TRADE
+from bt_gym.core.enums import EXEC_CANCEL_REJECTED, EXEC_REJECTED, EXEC_TRADE, MARK_MID
+from bt_gym.core.execution import Session
 from bt_gym.core.orders import REQUEST_NEW, report_dtype
 from bt_gym.data.proof import Proof
 from bt_gym.errors import BtGymError, EmptyDataError
@@ -26,6 +27,8 @@ class MetricsCollector:
         interval_ns: clock of the equity curve.
         days: trading days that the tape covers, for annualised numbers.
         proof: which levels of the tape are known completely; None: all.
+        mark: enums.MARK_*, what positions are valued at.
+        tape: the whole tape, needed for the marks last and microprice.
 
     Raises:
         EmptyDataError: the tape has no event.
@@ -40,10 +43,15 @@ class MetricsCollector:
         interval_ns: int = SECOND_NS,
         days: int = 1,
         proof: Proof | None = None,
+        mark: int = MARK_MID,
+        tape: Session | None = None,
     ) -> None:
         if not len(events):
             raise EmptyDataError(f"{instrument.symbol}: the tape has no event, so there is nothing to report on")
-        self._empty = Account(strategy, instrument, events, np.zeros(0, report_dtype), interval_ns, days, proof=proof)
+        nothing = np.zeros(0, report_dtype)
+        self._empty = Account(
+            strategy, instrument, events, nothing, interval_ns, days, proof=proof, mark=mark, tape=tape
+        )
         self._chunks: list[np.ndarray] = []
         self._metrics: list[tuple[int, str, float | None]] = []
         self._checkpoints: list[tuple[int, int]] = []

@@ -86,13 +86,3 @@ def time_weighted(times: np.ndarray, values: np.ndarray, end: int) -> dict[str, 
         "mean_abs": ratio(sum(map(mul, spans, map(abs, steps))), total),
         "share_nonzero": ratio(sum(map(mul, spans, map(bool, steps))), total),
     }
-
-
-def edge2(side: np.ndarray, price: np.ndarray, mark2: np.ndarray) -> np.ndarray:
-    """How much better than the mark a fill is for its owner, in half ticks (int64): `s * (mark - price)` doubled.
-
-    With a later mark this is the markout (positive: the market went our way), with the mark before the fill it is minus
-    the half-spread paid. `side` is ours (enums.BUY, SELL), `price` in ticks, `mark2` twice the mark in ticks.
-    """
-    sign = 1 - 2 * side.astype(np.int64)
-    return sign * (mark2.astype(np.int64) - 2 * price.astype(np.int64))

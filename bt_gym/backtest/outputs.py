@@ -114,8 +114,8 @@ SCHEMAS = {
             _field("position", pa.int64(), "lots", "signed"),
             _field("cash_micros", pa.int64(), MICROS, "proceeds less costs of all fills, fees excluded"),
             _field("fees_micros", pa.int64(), MICROS, "fees paid so far"),
-            _field("mark", pa.float64(), "price", "last valid mid; null before the first"),
-            _field("mark_half_ticks", pa.int64(), "ticks / 2", "the same, exact: bid + ask in ticks"),
+            _field("mark", pa.float64(), "price", "what a lot is valued at, see backtest.mark; null before the first"),
+            _field("mark_half_ticks", pa.int64(), "ticks / 2", "twice the mark in ticks, exact; null for a microprice"),
             _field("mark_is_stale", pa.bool_(), "", "the book has no valid mid at this moment"),
         ]
     ),
@@ -234,7 +234,7 @@ def _orders(account: Account) -> pa.Table:
 def _equity(account: Account) -> pa.Table:
     curve = account.curve
     none = curve["mark2"] == NO_MARK
-    mark2 = np.where(none, 0, curve["mark2"])
+    marks = np.nan_to_num(curve["mark"]) * account.instrument.tick_size_nanos / 1e9
     return _table(
         "equity",
         account,
@@ -244,8 +244,8 @@ def _equity(account: Account) -> pa.Table:
             "equity_micros": curve["equity"],
             "cash_micros": curve["cash"],
             "fees_micros": curve["fees"],
-            "mark": pa.array(_prices(account, mark2) / 2, mask=none),
-            "mark_half_ticks": pa.array(mark2, mask=none),
+            "mark": pa.array(marks, mask=np.isnan(curve["mark"])),
+            "mark_half_ticks": pa.array(np.where(none, 0, curve["mark2"]), mask=none),
         },
     )
 

@@ -30,6 +30,7 @@ class RunInfo:
     notes: tuple[str, ...] = ()  # what a reader must know, such as "model: none"
     impact_model: str = ""
     run_limits: str = ""  # of all accounts together
+    mark: str = "mid"  # what open positions are valued at
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,12 @@ class BacktestReport:
     days: int = _is("days", "trading days covered")
     trading_seconds: float = _is("s", "time in continuous trading, on the clock of the equity curve")
 
-    total_pnl: float = _is("currency", "profit after fees, open positions at the last valid mid", "profit")
+    total_pnl: float = _is("currency", "profit after fees, open positions at the last valid mark", "profit")
     gross_pnl: float = _is("currency", "profit before fees", "profit")
     fees: float = _is("currency", "fees paid; negative = rebates", "profit")
     impact: float = _is("currency", "cost of the impact model, part of gross_pnl", "profit")
     realised_pnl: float = _is("currency", "gross profit of closed positions, by average cost", "profit")
-    unrealised_pnl: float = _is("currency", "gross profit of the open position at the last valid mid", "profit")
+    unrealised_pnl: float = _is("currency", "gross profit of the open position at the last valid mark", "profit")
 
     sharpe_ratio: float | None = _is("", "mean / std of the equity changes, annualised in trading time", "risk")
     sharpe_flag: str | None = _is("", "why an annualised ratio is no track record")
@@ -169,6 +170,7 @@ class BacktestReport:
         models = {"fill model": run.fill_model, "latency": run.latency_model, "impact": run.impact_model}
         models["fees"] = run.fee_model
         models["limits of the run"] = run.run_limits
+        models["mark"] = "" if run.mark == "mid" else run.mark
         hashes = {"data": run.data_hash[:12], "config": run.config_hash[:12]}
         told = [f"{name}: {value}" for name, value in (models | hashes).items() if value]
         notes = [*self.notes, *([f"ratios: {self.sharpe_flag}"] if self.sharpe_flag else [])]

@@ -65,6 +65,7 @@ def contexts_of(
             strategy.config,
             contexts,
             Features(lane.tape, account.execution, lane.market),
+            account.mark,
         )
     return contexts
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bt_gym.backtest import metrics
-from bt_gym.backtest.account import NO_MARK, SECOND_NS, Account, half_to_even
+from bt_gym.backtest import metrics, valuation
+from bt_gym.backtest.account import NO_MARK, SECOND_NS, Account
 from bt_gym.backtest.order_history import fold_orders, queues_proven
 from bt_gym.backtest.report import BacktestReport, Ledger, RunInfo
 from bt_gym.core import enums
@@ -76,7 +76,7 @@ def _ledger(accounts: list[Account]) -> Ledger:
     total = Ledger()
     for account in accounts:
         last = {name: int(account.positions[-1][name]) for name in ("size", "cash", "cost", "realised", "fees")}
-        value = half_to_even(last["size"] * account.final_mark2 * account.tick_value if last["size"] else 0)
+        value = account.final_value
         total += Ledger(last["realised"], value - last["cost"], last["fees"], last["cash"], value)
     return total
 
@@ -119,7 +119,7 @@ def _lots(account: Account, liquidity: int) -> int:
 
 
 def _turnover(account: Account) -> int:
-    return int(np.abs(account.fills["price"].astype(np.int64) * account.fills["size"]).sum()) * account.tick_value
+    return int(np.abs(valuation.amounts(account.fills["size"], account.fills["price"], account.tick_value)).sum())
 
 
 def _round_trips(accounts: list[Account]) -> dict[str, Any]:
@@ -208,9 +208,8 @@ def _edge(parts: list[tuple[Account, np.ndarray, np.ndarray]]) -> tuple[int, int
     for account, fills, mark2 in parts:
         known = mark2 != NO_MARK
         fills, mark2 = fills[known], mark2[known]
-        size = fills["size"].astype(np.int64)
-        total += int(size @ metrics.edge2(fills["side"], fills["price"], mark2)) * account.tick_value
-        lots += int(size.sum())
+        total += int(valuation.edges2(fills, mark2, account.tick_value).sum())
+        lots += int(fills["size"].sum(dtype=np.int64))
     return total, lots
 
 

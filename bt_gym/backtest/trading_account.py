@@ -10,7 +10,6 @@ from bt_gym.core import enums
 from bt_gym.core.execution import ExecutionEngine
 from bt_gym.core.orders import REQUEST_CANCEL, REQUEST_MODIFY
 from bt_gym.core.position_manager import PositionManager
-from bt_gym.core.positions import equity
 from bt_gym.core.tape import MAX_TICK
 from bt_gym.strategy.base import OrderRequest, OrderUpdate
 from bt_gym.strategy.events import EventKind, ExecutionReport, MarketEvent, Side
@@ -32,13 +31,23 @@ class TradingAccount:
         models: (1,) of `orders.models_dtype`.
         interval_ns: clock of the equity curve.
         wants_news: whether the strategy is told about its orders.
+        mark: enums.MARK_*, what positions are valued at in the report and in what the strategy is told.
     """
 
-    def __init__(self, strategy_id: str, lane: Lane, models: np.ndarray, interval_ns: int, wants_news: bool) -> None:
+    def __init__(
+        self,
+        strategy_id: str,
+        lane: Lane,
+        models: np.ndarray,
+        interval_ns: int,
+        wants_news: bool,
+        mark: int = enums.MARK_MID,
+    ) -> None:
         self.strategy_id = strategy_id
         self.symbol = lane.instrument.symbol
         self.lane = lane
         self.wants_news = wants_news
+        self.mark = mark
         self.execution = ExecutionEngine(models, lane.market)
         self.positions = PositionManager(self.execution.account, lane.market)
         self.metrics = MetricsCollector(
@@ -48,6 +57,8 @@ class TradingAccount:
             interval_ns=interval_ns,
             days=_trading_days(lane.tape.events),
             proof=getattr(lane.tape, "proof", None),  # a tape in memory may have none
+            mark=mark,
+            tape=lane.tape,
         )
         self.state = self.execution.account.view(np.uint8)
         """The bytes of the exchange side: its snapshot (as a record, NumPy copies it a hundred times slower)."""
@@ -191,10 +202,8 @@ class TradingAccount:
         stopped_at, reason = (int(self.execution.account[name][0]) for name in ("killed_at", "killed"))
         if reason:
             self.metrics.record_stop(stopped_at, reason)
-        mark2 = int(self.lane.market["mark2"][0])
-        if mark2 != enums.NO_TICK:
-            position = self.execution.account["position"][0]
-            self.metrics.record_pnl(end, int(equity(position, mark2, self.lane.instrument.tick_value_micros)))
+        if self.lane.market["mark2"][0] != enums.NO_TICK:
+            self.metrics.record_pnl(end, self.positions.true_equity(self.mark))
 
 
 def _lots(size: float) -> int:

@@ -1,5 +1,7 @@
 """The `backtest:` section of a file."""
 
+from typing import Literal
+
 from bt_gym._section import Section
 from bt_gym.config.data import DataSourceConfig
 from bt_gym.config.execution import ExecutionConfig
@@ -18,5 +20,7 @@ class BacktestSection(Section):
     """Limits on orders and positions, of each strategy on each instrument."""
     run_limits: RunLimitsConfig | None = None
     """Limits of all strategies and instruments together."""
+    mark: Literal["mid", "last", "liquidation", "microprice"] = "mid"
+    """What open positions are valued at in equity and report; limits and rewards keep to the mid."""
     output: OutputConfig = OutputConfig()
     """Result files."""

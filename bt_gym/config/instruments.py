@@ -14,7 +14,9 @@ class InstrumentConfig(Section):
     tick_size: Fact | None = None
     """Smallest price step, in units of the price."""
     multiplier: Fact | None = None
-    """Currency per 1.0 of price and lot."""
+    """Currency per 1.0 of price and lot; of an inverse instrument what a lot is worth in the quote currency."""
+    inverse: bool | None = None
+    """Whether a lot is worth multiplier / price in `currency` (coin-margined futures) instead of multiplier x price."""
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{3,8}$")] | None = None
     """Currency of price, fees and profit, such as USD."""
     fee_per_contract: Money | None = None
@@ -35,9 +37,12 @@ class InstrumentConfig(Section):
                 "maker_fee + taker_fee is negative, so trading with oneself would earn money; check the signs"
             )
         if self.tick_size is not None and self.multiplier is not None:
-            value = Fraction(self.tick_size) * Fraction(self.multiplier)
+            tick, multiplier = Fraction(self.tick_size), Fraction(self.multiplier)
+            name, value = ("/", multiplier / tick) if self.inverse else ("x", multiplier * tick)
             if (value * 1_000_000).denominator != 1:
-                raise ValueError(f"tick_size x multiplier is {float(value)}, not exact in 0.000001 of the currency")
+                raise ValueError(
+                    f"multiplier {name} tick_size is {float(value)}, not exact in 0.000001 of the currency"
+                )
         return self
 
     def fees_micros(self) -> tuple[int, int] | None:

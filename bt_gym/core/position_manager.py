@@ -48,8 +48,8 @@ def enforce(account, market, ts: int, may_flatten: bool) -> bool:
 
 
 @njit
-def _equity(accounts, markets, mark):
-    position = accounts[0]["known_position"]
+def _equity(accounts, markets, mark, is_true):
+    position = accounts[0]["position"] if is_true else accounts[0]["known_position"]
     value = value_of(markets[0], position["size"], accounts[0]["models"]["tick_value"], mark)
     return position["cash"] + value - position["fees"]
 
@@ -97,7 +97,11 @@ class PositionManager:
 
     def equity(self, mark: int = enums.MARK_MID) -> int:
         """Cash and position at a mark (enums.MARK_*) less fees, 1e-6 of the currency, as known."""
-        return int(_equity(self.account, self.market, mark))
+        return int(_equity(self.account, self.market, mark, False))
+
+    def true_equity(self, mark: int = enums.MARK_MID) -> int:
+        """The same with all that has happened at the exchange, known or not."""
+        return int(_equity(self.account, self.market, mark, True))
 
     def watch(self, events: np.ndarray) -> None:
         """Follows the highest equity over the marks received so far; to be called before fills are processed."""

@@ -37,7 +37,8 @@ class Instrument:
 
     symbol: str
     tick_size_nanos: int  # smallest price step, 1e-9 of the price unit
-    tick_value_micros: int  # of one tick per lot, 1e-6 of the currency
+    tick_value_micros: int
+    """Of one tick per lot, 1e-6 of the currency; of an inverse lot minus its value times the price in ticks."""
     currency: str = "USD"
     maker_fee_micros: int | None = None  # per lot and side, 1e-6 of the currency; negative: rebate; None: unknown
     taker_fee_micros: int | None = None
@@ -48,10 +49,10 @@ class Instrument:
         """Refuse what a kernel could not use."""
         for name in ("tick_size_nanos", "tick_value_micros", "maker_fee_micros", "taker_fee_micros"):
             value = getattr(self, name)
-            optional, lowest = name.endswith("fee_micros"), 1 if name.startswith("tick") else -(2**62)
+            optional, lowest = name.endswith("fee_micros"), 1 if name == "tick_size_nanos" else -(2**62)
             if value is None and optional:
                 continue
-            if type(value) is not int or not lowest <= value < 2**62:
+            if type(value) is not int or not lowest <= value < 2**62 or (value == 0 and not optional):
                 raise InstrumentError(
                     f"{self.symbol}: {name} must be an integer from {lowest} below 2**62, got {value!r}"
                 )
@@ -67,6 +68,7 @@ class Instrument:
         taker_fee: Number | None = None,
         currency: str = "USD",
         source: str = "given in Python",
+        inverse: bool = False,
     ) -> Self:
         """Make an instrument of plain numbers; a float counts as the digits it prints.
 
@@ -78,6 +80,7 @@ class Instrument:
             taker_fee: currency per lot for a fill that took liquidity.
             currency: of value and fees.
             source: where the facts come from.
+            inverse: a lot is worth multiplier / price of the currency, instead of multiplier x price.
 
         Raises:
             InstrumentError: a value isn't a positive number, or not exact in the units above.
@@ -94,7 +97,9 @@ class Instrument:
         return cls(
             symbol=symbol,
             tick_size_nanos=_scaled(symbol, "tick_size", tick, NANOS),
-            tick_value_micros=_scaled(symbol, "tick_size x multiplier", tick * value, MICROS),
+            tick_value_micros=-_scaled(symbol, "multiplier / tick_size", value / tick, MICROS)
+            if inverse
+            else _scaled(symbol, "tick_size x multiplier", tick * value, MICROS),
             currency=currency,
             maker_fee_micros=maker,
             taker_fee_micros=taker,
@@ -130,6 +135,11 @@ class Instrument:
         """
         facts, source = _merge(symbol, ("tick_size", "multiplier"), definition, config, flags)
         return cls.from_values(symbol, **facts, source=source)
+
+    @property
+    def is_inverse(self) -> bool:
+        """Whether a lot is worth less of the currency at a higher price."""
+        return self.tick_value_micros < 0
 
     def require_fees(self) -> tuple[int, int]:
         """(maker, taker) fee per lot and side in 1e-6 of the currency.

@@ -81,6 +81,10 @@ def make_models(config: EnvConfig, instrument: Instrument) -> np.ndarray:
     Raises:
         ConfigError: a model needs more room than an environment's account has.
     """
+    if instrument.is_inverse:
+        raise ConfigError(
+            f"{instrument.symbol}: an inverse instrument: environments trade linear ones, a backtest both"
+        )
     models = execution_models(config.execution, config.risk, instrument)
     if models.dtype != models_dtype:
         raise ConfigError(

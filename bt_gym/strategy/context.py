@@ -12,6 +12,7 @@ from bt_gym.core.execution import Session
 from bt_gym.core.impact import offset
 from bt_gym.core.jitted import own_dtype, show_own
 from bt_gym.core.market import recent_trades
+from bt_gym.core.marks import value_of
 from bt_gym.core.tape import LADDER_TICKS
 from bt_gym.data.instruments import Instrument
 from bt_gym.strategy.events import Side, Trade
@@ -20,6 +21,11 @@ from bt_gym.strategy.features import Features
 _PHASES = enums.names("PHASE_")
 _STATES = enums.names("STATE_")
 _SIDES = (Side.BUY, Side.SELL)
+
+
+@njit
+def _worth(markets, size, tick_value, mark):
+    return value_of(markets[0], size, tick_value, mark)
 
 
 @njit
@@ -181,6 +187,7 @@ class StrategyContext:
         config: Mapping[str, Any],
         contexts: "dict[str, StrategyContext]",
         features: Features | None = None,
+        mark: int = enums.MARK_MID,
     ) -> None:
         self.strategy_id = strategy_id
         self.symbol = instrument.symbol
@@ -195,6 +202,7 @@ class StrategyContext:
         self._own = np.zeros(1, own_dtype)
         self._show = bound(_show, self._own, account)
         self._features = features
+        self._mark = mark
 
     def of(self, symbol: str) -> "StrategyContext":
         """The same strategy's context of another instrument of the run.
@@ -228,14 +236,17 @@ class StrategyContext:
         position = self._account["known_position"][0]
         size = int(position["size"])
         tick_value = self.instrument.tick_value_micros
-        mark2 = int(self._market["mark2"][0])
-        marked = mark2 != enums.NO_TICK
-        value_of_one = size * tick_value / (self.instrument.tick_size_nanos / 1e9)
+        is_marked = size != 0 and int(self._market["mark2"][0]) != enums.NO_TICK
+        worth = int(_worth(self._market, size, tick_value, self._mark)) if is_marked else 0
+        cost = int(position["cost"])
+        ticks = 0.0
+        if size:
+            ticks = cost / (size * tick_value) if tick_value > 0 else size * tick_value / cost
         return PositionView(
             quantity=size,
-            avg_price=int(position["cost"]) / value_of_one if size else None,
+            avg_price=ticks * self.instrument.tick_size_nanos / 1e9 if size else None,
             realized_pnl=int(position["realised"]) / 1e6,
-            unrealized_pnl=(size * mark2 * tick_value / 2 - int(position["cost"])) / 1e6 if size and marked else 0.0,
+            unrealized_pnl=(worth - cost) / 1e6 if is_marked else 0.0,
             fees=int(position["fees"]) / 1e6,
             max_position=int(position["max_size"]),
             total_volume=int(position["volume"]),

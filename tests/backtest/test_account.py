@@ -61,7 +61,7 @@ def test_ledger__identity_is_exact_and_is_the_end_of_the_curve(tape, fills):
     last = some.positions[-1]
     assert (ledger.realised, ledger.cash, ledger.fees) == (last["realised"], last["cash"], last["fees"])
     if last["size"]:
-        mark2, tick_value = some.final_mark2, ODD.tick_value_micros
+        mark2, tick_value = int(some.curve["mark2"][-1]), ODD.tick_value_micros
         assert ledger.unrealised == positions.unrealised(last, mark2, tick_value)
         assert ledger.equity == positions.equity(last, mark2, tick_value)
     if len(some.curve):

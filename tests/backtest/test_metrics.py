@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_gym.backtest import metrics
-from bt_gym.core.enums import BUY, SELL
 from tests.reference.accounting import drawdown
 
 DAILY = [100, -50, 30, -20, 60]
@@ -91,12 +90,3 @@ def test_time_weighted__is_none_when_no_time_passes():
 def test_time_weighted__stays_exact_beyond_int64():
     year = 365 * 86_400 * 10**9
     assert metrics.time_weighted(np.array([0]), np.array([100_000]), year)["mean"] == 100_000
-
-
-@pytest.mark.parametrize(
-    ("side", "price", "mark2", "expected"),
-    [(BUY, 10, 21, 1), (SELL, 10, 21, -1), (BUY, 10, 20, 0), (SELL, 11, 21, 1), (BUY, -3, -8, -2)],
-)
-def test_edge2__is_positive_on_the_good_side_of_the_mark(side, price, mark2, expected):
-    some = np.array([side], "i1"), np.array([price], "i4"), np.array([mark2])
-    assert metrics.edge2(*some).tolist() == [expected]

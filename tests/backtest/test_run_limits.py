@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from bt_gym import BacktestConfig, EventKind, JittedStrategy, Kill, OrderRequest, Side, StrategyContext, StrategyOutput
-from bt_gym.backtest.account import half_to_even
 from bt_gym.config import with_overrides
 from bt_gym.core import enums
 from bt_gym.data.tape import ingest
@@ -80,7 +79,7 @@ def equities(run: Run) -> tuple[np.ndarray, np.ndarray]:
         for column, side in enumerate(("left", "right")):
             state = account.positions[np.searchsorted(fills, times, side)]
             held = np.where(state["size"] == 0, 0, state["size"] * mark2 * account.tick_value)
-            total[:, column] += state["cash"] + half_to_even(held) - state["fees"]
+            total[:, column] += state["cash"] + held // 2 - state["fees"]
     return np.repeat(times, 2), total.ravel()
 
 
