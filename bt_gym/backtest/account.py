@@ -57,8 +57,8 @@ curve_dtype = np.dtype(
         ("position", "<i8"),  # signed lots
         ("cash", "<i8"),  # 1e-6, fees excluded
         ("fees", "<i8"),  # 1e-6, paid so far
-        ("mark", "<f8"),  # ticks; nan before the first
-        ("mark2", "<i8"),  # twice the mark in ticks, exact; NO_MARK before the first, and for a microprice
+        ("mark", "<f8"),  # ticks; 0 before the first
+        ("mark2", "<i8"),  # twice the mark in ticks, of a microprice twice the mid; NO_MARK before the first
         ("mark_is_stale", "?"),  # the book has no valid mid at this moment
         ("trading", "?"),  # the market is in continuous trading at this moment
     ]
@@ -197,11 +197,10 @@ class Account:
             curve[name] = self.positions[source][fill_row]
         quotes, held = self._quotes(event, fill_row), curve["position"]
         curve["equity"] = curve["cash"] + valuation.values(quotes, held, self.tick_value, self.mark) - curve["fees"]
-        curve["mark"] = valuation.prices(quotes, held, self.mark)
         none = quotes["mark2"] == NO_TICK
-        curve["mark"][none] = np.nan
-        none |= self.mark == MARK_MICROPRICE
-        curve["mark2"] = np.where(none, NO_MARK, np.where(none, 0, 2 * curve["mark"]))
+        curve["mark"] = np.where(none, 0, valuation.prices(quotes, held, self.mark))
+        curve["mark2"] = quotes["mark2"] if self.mark == MARK_MICROPRICE else 2 * curve["mark"]
+        curve["mark2"][none] = NO_MARK
         curve["mark_is_stale"] = (event < 0) | ~self.marks.valid[event]
         curve["trading"] = (event >= 0) & self.marks.trading[event]
         return curve

@@ -21,7 +21,7 @@ from bt_gym.backtest.account import NO_MARK, Account
 from bt_gym.backtest.order_history import fold_orders, queues_proven
 from bt_gym.backtest.report import BacktestReport, Ledger, RunInfo
 from bt_gym.backtest.summary import HORIZONS_NS, LIQUIDITY
-from bt_gym.core.enums import NO_TICK, names
+from bt_gym.core.enums import MARK_MICROPRICE, NO_TICK, names
 from bt_gym.data.files import replace_file
 
 MICROS = "1e-6 currency"
@@ -234,7 +234,8 @@ def _orders(account: Account) -> pa.Table:
 def _equity(account: Account) -> pa.Table:
     curve = account.curve
     none = curve["mark2"] == NO_MARK
-    marks = np.nan_to_num(curve["mark"]) * account.instrument.tick_size_nanos / 1e9
+    marks = curve["mark"] * account.instrument.tick_size_nanos / 1e9
+    is_inexact = account.mark == MARK_MICROPRICE
     return _table(
         "equity",
         account,
@@ -244,8 +245,8 @@ def _equity(account: Account) -> pa.Table:
             "equity_micros": curve["equity"],
             "cash_micros": curve["cash"],
             "fees_micros": curve["fees"],
-            "mark": pa.array(marks, mask=np.isnan(curve["mark"])),
-            "mark_half_ticks": pa.array(np.where(none, 0, curve["mark2"]), mask=none),
+            "mark": pa.array(marks, mask=none),
+            "mark_half_ticks": pa.array(curve["mark2"].copy(), mask=none | is_inexact),
         },
     )
 

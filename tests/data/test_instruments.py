@@ -106,7 +106,7 @@ def test_from_values__is_exact(tick_size, multiplier, expected):
         ({"taker_fee": "inf"}, "taker_fee must be a number"),
         ({"multiplier": "1e999999999"}, "multiplier must be a number"),
         ({"tick_size": "1e-999999999"}, "tick_size must be a number"),
-        ({"multiplier": "1e20"}, "tick_value_micros must be an integer from 1 below"),
+        ({"multiplier": "1e20"}, "tick_value_micros must be an integer from -4611686018427387904 below"),
     ],
 )
 def test_from_values__refuses_what_is_not_exact(values, message):
