@@ -10,7 +10,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +136,9 @@ def main(
     if files:
         train, held_out = [Tape.open(file) for file in files], [Tape.open(file) for file in test]
     else:
-        days = DEFAULT if test_days == DEFAULT.test else replace(DEFAULT, test=test_days, digest="")
-        train, held_out = list(days.tapes("train")), list(days.tapes("test"))
+        train, held_out = list(DEFAULT.tapes("train")), list(DEFAULT.tapes("test")[:test_days])
+        if test_days > DEFAULT.test:
+            held_out += DEFAULT.more(test_days - DEFAULT.test).tapes("test")
     both = describe("train", train) & describe("test", held_out)
     assert not both, f"days are in both splits: {both}"
 

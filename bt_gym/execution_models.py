@@ -119,7 +119,7 @@ def check_tape(fill_model: FillModelConfig, tape: Tape) -> None:
         raise TapeError(f"{tape.path}: holds trades alone: orders need a book, ingest mbo or mbp-10 data")
     if tape.book == "l2" and needs_orders(fill_model):
         raise ConfigError(
-            f"backtest.execution.fill_model.type: {fill_model.type} needs order by order data, {tape.path} holds level "
+            f"execution.fill_model.type: {fill_model.type} needs order by order data, {tape.path} holds level "
             "sizes only (L2): ingest mbo data, or set a queue model of levels, such as risk_averse"
         )
 
@@ -249,7 +249,7 @@ def _recorded(file: Path) -> dict[str, Any]:
     try:
         rows = _read_rows(file, file.stat().st_mtime_ns)
     except OSError as error:
-        raise ConfigError(f"backtest.execution.latency_model.file: {file}: {error.strerror}; check the path") from None
+        raise ConfigError(f"execution.latency_model.file: {file}: {error.strerror}; check the path") from None
     arrived = rows[:, EXCHANGE] > 0
     problems: list[tuple[Callable[[], np.ndarray], str]] = [
         (lambda: np.diff(rows[:, REQUEST], prepend=rows[0, REQUEST]) < 0, "req_ts goes back"),

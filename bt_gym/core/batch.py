@@ -121,7 +121,7 @@ request_dtype = np.dtype(
         ("last_span", "<i8"),
         ("start", "<i8"),  # ns in that first span; -1: drawn
         ("window", "<i8"),  # ns; 0: the settings'
-        ("start_index", "<i8"),  # of ordered windows; -1: go on
+        ("start_index", "<i8"),  # of ordered windows; -1: the seed, or go on
         ("seed", "<i8"),  # -1: go on with the stream
         ("wanted", "<i8"),  # 1: reset this environment
     ],
@@ -344,6 +344,7 @@ def _reset_one(context, index: int, request) -> None:
     settings = _settings_at(context[SETTINGS], 1)[0]
     if request["seed"] >= 0:
         env["seed"] = request["seed"]
+        env["start_index"] = request["seed"]
         env["episodes"] = 0
     if request["start_index"] >= 0:
         env["start_index"] = request["start_index"]

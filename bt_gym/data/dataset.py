@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bt_gym.data.compiler import COMPILER_VERSION
@@ -39,6 +39,7 @@ class SyntheticSet:
     train: int  # days
     test: int  # days
     digest: str = ""  # see `digest_of`; empty: not pinned
+    first: int = 0  # number of the first day
 
     @property
     def instrument(self) -> Instrument:
@@ -63,10 +64,15 @@ class SyntheticSet:
         tapes = self._all(Path(folder) if folder is not None else default_folder())
         return tapes[: self.train] if split == "train" else tapes[self.train :]
 
+    def more(self, days: int) -> "SyntheticSet":
+        """The `days` that follow, all to be judged by, as a set of its own: what is there isn't made again."""
+        return replace(self, train=0, test=days, digest="", first=self.first + self.train + self.test)
+
     @property
     def name(self) -> str:
         """Of the folder that holds it: changes with everything that the tapes depend on."""
         parts = [self.profile, self.seed, self.minutes, self.train, self.test, self.digest]
+        parts += [self.first] if self.first else []
         key = hashlib.sha256(json.dumps([*parts, FORMAT_VERSION, COMPILER_VERSION]).encode()).hexdigest()
         return f"synthetic_{self.profile}_{key[:12]}"
 
@@ -120,7 +126,7 @@ class SyntheticSet:
         file = folder / "day.mbo.dbn"
         with _progress(f"making a synthetic data set of {days} days", days) as progress:
             for day in range(days):
-                generate(self.seed, self.minutes * 60, profile, day=day).write(file)
+                generate(self.seed, self.minutes * 60, profile, day=self.first + day).write(file)
                 ingest([file], tick_size_nanos=profile.tick_nanos, folder=folder)
                 progress(day + 1)
         file.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import gymnasium as gym
 import numpy as np
@@ -34,6 +34,18 @@ OPTIONS = ("reset_mask", "day", "instrument", "start_ns", "window_s", "start_ind
 """What `reset(options=...)` takes."""
 _EMPTY = "data is empty: give tapes or files, or leave it out for the synthetic data set"
 _KINDS: dict[Any, str] = {np.int64: "whole number", np.float64: "number", np.str_: "text"}
+
+
+class Sections(TypedDict, total=False):
+    """Keywords of an environment: each a dict, a model of `bt_gym.config.env`, the path of a YAML file, or None."""
+
+    data: Any  # or tapes, or files
+    execution: Any
+    risk: Any
+    decision: Any
+    action: Any
+    observation: Any
+    reward: Any
 
 
 class Batch:

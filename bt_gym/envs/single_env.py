@@ -1,19 +1,24 @@
 """BtEnv: one environment, as `gymnasium.Env`: a batch of one on the kernels of the vector environment."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium as gym
 import numpy as np
 
 from bt_gym.core import batch
-from bt_gym.envs.batch import Batch, row_of
+from bt_gym.envs.batch import Batch, Sections, row_of
 from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
+from bt_gym.errors import ConfigError
 
 
 class BtEnv(gym.Env):
     """One environment; equal to environment i of a `BtVectorEnv` that was seeded with the same number.
 
-    Args: as of `BtVectorEnv`, but for num_envs, autoreset_mode and threads.
+    Args:
+        task: what the agent has to do; sets defaults.
+        max_episode_steps: truncates an episode after so many steps.
+        render_mode: `rgb_array`, `human` (a window; needs pygame), or None.
+        sections: as of `bt_gym.envs.batch.Sections`.
     """
 
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": FPS}  # noqa: RUF012
@@ -22,25 +27,10 @@ class BtEnv(gym.Env):
         self,
         *,
         task: str = "market_making",
-        data: Any = None,
-        execution: Any = None,
-        risk: Any = None,
-        decision: Any = None,
-        action: Any = None,
-        observation: Any = None,
-        reward: Any = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
+        **sections: Unpack[Sections],
     ) -> None:
-        sections = {
-            "data": data,
-            "execution": execution,
-            "risk": risk,
-            "decision": decision,
-            "action": action,
-            "observation": observation,
-            "reward": reward,
-        }
         self._batch = Batch(1, task, sections, batch.RESET_NEVER, max_episode_steps)
         self.config = self._batch.config
         self.render_mode = render_mode
@@ -60,12 +50,14 @@ class BtEnv(gym.Env):
         self._is_seeded = False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begins an episode; `options` as of `BtVectorEnv.reset`, one value each.
+        """Begins an episode; `options` as of `BtVectorEnv.reset`, one value each, without `reset_mask`.
 
         Raises:
             ConfigError: an option is wrong.
         """
         super().reset(seed=seed)
+        if options and "reset_mask" in options:
+            raise ConfigError("options['reset_mask'] is of vectors: one environment is reset as a whole, leave it out")
         seeds = None
         if seed is not None or not self._is_seeded:
             seeds = np.array([self.np_random.integers(0, 2**62) if seed is None else seed % 2**62], np.int64)

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import gymnasium as gym
 import numpy as np
@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from bt_gym.core import batch
-from bt_gym.envs.batch import Batch, Workers, row_of
+from bt_gym.envs.batch import Batch, Sections, Workers, row_of
 from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
 from bt_gym.errors import ConfigError
 
@@ -34,17 +34,11 @@ class BtVectorEnv(VectorEnv):
     Args:
         num_envs: N.
         task: what the agent has to do; sets defaults.
-        data: section, or tapes, or files.
-        execution: section; a section is a dict, a model of `bt_gym.config.env`, or the path of a YAML file.
-        risk: section.
-        decision: section.
-        action: section.
-        observation: section.
-        reward: section.
         max_episode_steps: truncates an episode after so many steps.
         render_mode: `rgb_array`, `human` (a window of the first environment; needs pygame), or None.
         autoreset_mode: an `AutoresetMode`, or its value as text.
         threads: that step the batch; the processors of this process if None.
+        sections: as of `bt_gym.envs.batch.Sections`.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
@@ -58,30 +52,15 @@ class BtVectorEnv(VectorEnv):
         num_envs: int = 1,
         *,
         task: str = "market_making",
-        data: Any = None,
-        execution: Any = None,
-        risk: Any = None,
-        decision: Any = None,
-        action: Any = None,
-        observation: Any = None,
-        reward: Any = None,
         max_episode_steps: int | None = None,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         threads: int | None = None,
+        **sections: Unpack[Sections],
     ) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs is {num_envs}: must be 1 or more")
         mode = AutoresetMode(autoreset_mode)
-        sections = {
-            "data": data,
-            "execution": execution,
-            "risk": risk,
-            "decision": decision,
-            "action": action,
-            "observation": observation,
-            "reward": reward,
-        }
         self._batch = Batch(num_envs, task, sections, _AUTORESETS[mode], max_episode_steps)
         self.config = self._batch.config
         self.num_envs = num_envs
@@ -117,7 +96,8 @@ class BtVectorEnv(VectorEnv):
         Args:
             seed: of environment 0, the others' are seed + index; or one for each; None goes on with their streams.
             options: `reset_mask` (N,) bool: reset only these. `day` (YYYYMMDD), `instrument`, `start_ns`, `window_s`,
-                `start_index` (of ordered windows): one value, or (N,) of them; for this reset only. Never changed.
+                `start_index` (of ordered windows; else the seed): one value, or (N,) of them; for this reset only.
+                Never changed.
 
         Raises:
             TypeError, ValueError: `seed` or `reset_mask` has a wrong type or length.

@@ -39,6 +39,14 @@ def test_tapes__are_made_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert sorted(left) == [f".{TINY.name}.lock", TINY.name]  # nothing half made
 
 
+def test_more__are_the_days_that_a_larger_set_would_have(tmp_path: Path):
+    larger = replace(TINY, test=3, digest="").tapes("test", tmp_path)
+    more = TINY.more(2)
+    assert more.tapes("train", tmp_path) == ()
+    assert [tape.key for tape in more.tapes("test", tmp_path)] == [tape.key for tape in larger[1:]]
+    assert len({more.name, TINY.name, replace(more, first=0).name}) == 3
+
+
 def test_tapes__are_made_again_when_damaged(tmp_path: Path):
     path = TINY.tapes("train", tmp_path)[0].path
     whole = path.read_bytes()

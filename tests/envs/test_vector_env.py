@@ -123,8 +123,9 @@ def test_presets__doing_nothing_is_worth_exactly_nothing(preset):
 def test_features__all_vary_and_stay_inside_their_bounds():
     names = [name.replace("_1m", "_20s") for name in DEFAULT_FEATURES]  # sessions here last a minute
     env = vector(64, window_s=3.0, observation={"features": names})
-    seen = [env.reset(seed=1)[0]] + [env.step(act)[0] for act in actions(12, 60, 64)]
+    seen = [env.reset(seed=1)[0]] + [env.step(act)[0] for act in actions(12, 1600, 64)]
     every = np.concatenate(seen)
+    assert len(every) >= 100_000
     constant = [name for name, values in zip(env.feature_names, every.T, strict=True) if np.ptp(values) == 0]
     assert constant == []
     assert len(env.feature_units) == len(env.feature_names) == every.shape[1]
@@ -262,6 +263,17 @@ def test_reset_mask__resets_those_alone_and_stays_in_the_options():
             env.reset(options={"reset_mask": wrong})
 
 
+def test_single_env__is_reset_as_a_whole():
+    with pytest.raises(ConfigError, match="reset_mask'] is of vectors"):
+        single().reset(options={"reset_mask": np.ones(1, bool)})
+
+
+def test_unknown_keyword__is_refused_with_the_nearest():
+    for make in (single, lambda **more: vector(1, **more)):
+        with pytest.raises(ConfigError, match="did you mean execution"):
+            make(executoin={})
+
+
 def test_disabled__refuses_to_step_a_finished_episode():
     env = vector(2, autoreset_mode="Disabled", window_s=0.2)
     with pytest.raises(gym.error.ResetNeeded):
@@ -364,6 +376,8 @@ def test_ordered__walks_through_all_windows_in_turn():
         env.step(np.zeros((2, 2), int))
         starts.append(env.step(np.zeros((2, 2), int))[4]["start_ns"])
     walked = np.array(starts)
+    firsts = vector(5, data={"sampling": "ordered"}, window_s=20.0).reset(seed=2)[1]["start_ns"]
+    assert np.array_equal(firsts, walked[[2, 3, 0, 1, 2], 0])  # the seed, unless it is given
     assert len(set(walked[:count, 0].tolist())) == count
     assert np.array_equal(walked[1:, 0], walked[:-1, 1])
     assert walked[count, 0] == walked[0, 0]
