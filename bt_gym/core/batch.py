@@ -38,13 +38,12 @@ from bt_gym.core.frames import CHANNELS, paint, push, scale, view_dtype
 from bt_gym.core.intents import INTENT_NEW, MAX_INTENTS, intent_dtype, send, sent_dtype
 from bt_gym.core.market import best_price, market_dtype, received_at, seek
 from bt_gym.core.matching import taken_at
-from bt_gym.core.orders import make_account_dtype, models_dtype, new_account, report_dtype
+from bt_gym.core.orders import MAX_TAKEN, make_account_dtype, models_dtype, new_account, report_dtype
 from bt_gym.core.positions import equity, worth
 from bt_gym.core.tape import LADDER_TICKS, block_dtype, event_dtype, record_dtype
 
 MAX_ORDERS = 8
 MAX_REQUESTS = 16
-MAX_TAKEN = 16
 LOG_ROWS = 64
 NS_PER_SECOND = 1_000_000_000
 
@@ -469,6 +468,8 @@ def _learn(env, until: int) -> bool:
             if row["liquidity"] == enums.LIQUIDITY_MAKER:
                 episode["maker_lots"] += row["size"]
         elif row["exec_type"] == enums.EXEC_REJECTED or row["exec_type"] == enums.EXEC_CANCEL_REJECTED:
+            episode["rejects"][row["reason"]] += 1
+        elif row["reason"] == enums.REASON_CAPACITY:  # a taker that could not be followed any further
             episode["rejects"][row["reason"]] += 1
     account["reports_kept"] = account["reports_known"]
     return has_fill

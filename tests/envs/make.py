@@ -58,10 +58,10 @@ def tapes(days: int = 2) -> tuple[Tape, ...]:
     return tuple(tape_of(session(day).records, f"day{day}") for day in range(days))
 
 
-def tape_of(records: np.ndarray, name: str) -> Tape:
-    """The tape of MBO records of `session`, perhaps edited."""
+def tape_of(records: np.ndarray, name: str, symbol: str = BRISK.symbol) -> Tape:
+    """The tape of MBO records of `session`, or of another of the same tick, perhaps edited."""
     file = Path(_FOLDER.name) / f"{name}.mbo.dbn"
-    dbn.write_mbo(file, records, symbol=BRISK.symbol, instrument_id=BRISK.instrument_id)
+    dbn.write_mbo(file, records, symbol=symbol, instrument_id=int(records["instrument_id"][0]))
     return Tape.open(ingest([file], tick_size_nanos=BRISK.tick_nanos, folder=Path(_FOLDER.name) / name))
 
 
