@@ -467,9 +467,11 @@ def _learn(env, until: int) -> bool:
             episode["lots"] += row["size"]
             if row["liquidity"] == enums.LIQUIDITY_MAKER:
                 episode["maker_lots"] += row["size"]
-        elif row["exec_type"] == enums.EXEC_REJECTED or row["exec_type"] == enums.EXEC_CANCEL_REJECTED:
-            episode["rejects"][row["reason"]] += 1
-        elif row["reason"] == enums.REASON_CAPACITY:  # a taker that could not be followed any further
+        elif (
+            row["exec_type"] == enums.EXEC_REJECTED
+            or row["exec_type"] == enums.EXEC_CANCEL_REJECTED
+            or row["reason"] == enums.REASON_CAPACITY
+        ):
             episode["rejects"][row["reason"]] += 1
     account["reports_kept"] = account["reports_known"]
     return has_fill
