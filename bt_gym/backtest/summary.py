@@ -229,6 +229,13 @@ def _notes(account: Account) -> list[str]:
     position = int(account.positions[-1]["size"])
     where = f"{account.strategy} {account.symbol}"
     notes = []
+    for reason, what in (
+        (enums.REASON_END_OF_DATA, "at the end of the data, since the book that is left didn't take them"),
+        (enums.REASON_ROLL, "at the end of a contract"),
+    ):
+        lots = int(account.fills["size"][account.fills["reason"] == reason].sum())
+        if lots:
+            notes.append(f"{where}: {lots} lots were closed at the last valid bid or ask {what}")
     if account.stopped:
         at, reason = account.stopped
         when = np.datetime64(at // 1_000_000, "ms")

@@ -49,6 +49,7 @@ class TradingAccount:
         self.wants_news = wants_news
         self.mark = mark
         self.execution = ExecutionEngine(models, lane.market)
+        self.execution.expect_rolls(lane.tape.events)
         self.positions = PositionManager(self.execution.account, lane.market)
         self.metrics = MetricsCollector(
             strategy_id,

@@ -290,6 +290,8 @@ def arrive(account, log, market, records, events, blocks) -> None:
         _arrive_new(account, log, market, records, events, blocks, np.int64(request["slot"]), ts)
     elif not is_at_exchange(order):
         report(account, log, order, ts, number, enums.EXEC_CANCEL_REJECTED, enums.REASON_TOO_LATE)
+    elif number >= 0 and events[number]["flags"] & enums.EVENT_NO_CANCEL:
+        report(account, log, order, ts, number, enums.EXEC_CANCEL_REJECTED, enums.REASON_NOT_TRADING)
     elif request["kind"] == REQUEST_CANCEL:
         cancel(account, log, order, ts, number, enums.EXEC_CANCELED, enums.REASON_USER)
     else:

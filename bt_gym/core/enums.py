@@ -37,6 +37,8 @@ EVENT_PHASE = 1 << 6  # the phase changed
 EVENT_INFERRED_SIDE = 1 << 7  # the resting side of a side-N trade was inferred from the quotes
 EVENT_DELAY_SATURATED = 1 << 8  # receive delay beyond 4.29 s, stored as 2**32 - 1
 EVENT_NO_CANCEL = 1 << 9  # in force: the exchange takes new orders, but neither cancels nor modifications
+EVENT_CLOSED = 1 << 10  # in force: the venue has closed the session, day orders are over
+EVENT_ROLL = 1 << 11  # another contract goes on under the symbol: positions in the old one are closed
 EVENT_OWN = 1 << 16  # own acknowledgements, fills and rejects (never on a tape: a subscription only)
 
 NO_TICK = -(1 << 31)  # best price of an empty side
@@ -51,7 +53,7 @@ TIF_GTC = 0  # rests until filled or cancelled
 TIF_IOC = 1  # what can't be filled on arrival is cancelled
 TIF_FOK = 2  # cancelled on arrival unless all of it can be filled
 TIF_GTD = 3  # rests until a given time
-TIF_DAY = 4  # rests until the session ends: the market has been silent for half an hour
+TIF_DAY = 4  # rests until the session ends: the venue says so, or the market has been silent for half an hour
 
 POST_ONLY_OFF = 0  # what a limit order does that would take on arrival (FIX tag 18, 6): it takes
 POST_ONLY_REJECT = 1  # it is rejected
@@ -94,7 +96,7 @@ EXEC_TRIGGERED = 7  # a stop has been elected
 REASON_NONE = 0
 REASON_USER = 1  # asked for
 REASON_IOC = 2  # remainder of an immediate-or-cancel order
-REASON_NOT_TRADING = 3  # the market isn't in continuous trading
+REASON_NOT_TRADING = 3  # the market isn't in continuous trading, or takes no cancels
 REASON_NO_LIQUIDITY = 4  # market order against an empty side
 REASON_MAX_ORDER_SIZE = 5
 REASON_MAX_POSITION = 6
@@ -107,7 +109,7 @@ REASON_SELF_MATCH = 12  # an own order would have met this one (cancel oldest)
 REASON_BOOK_CLEARED = 13  # the exchange dropped all resting orders
 REASON_INVALID = 14  # size below one lot, or price off the range of the tape
 REASON_PROTECTION = 15  # remainder of a market order beyond its protection price
-REASON_END_OF_DATA = 16  # closed out at the end of the data
+REASON_END_OF_DATA = 16  # cancelled, or closed at the last valid price, at the end of the data
 REASON_FOK = 17  # fill-or-kill that could not be filled at once
 REASON_POST_ONLY = 18  # it would have taken liquidity
 REASON_GOOD_TILL_DATE = 19  # its time was over
@@ -122,7 +124,8 @@ REASON_RUN_MAX_ORDER_RATE = 27
 REASON_RUN_MAX_LOSS = 28  # kill switch of the run after its loss limit
 REASON_RUN_MAX_DRAWDOWN = 29
 REASON_RUN_KILL_SWITCH = 30  # a strategy threw the switch of the run
-REASON_COUNT = 31  # how many there are
+REASON_ROLL = 31  # closed at the end of a contract, when another goes on under its symbol
+REASON_COUNT = 32  # how many there are
 
 # --- marks: the price at which a position is valued
 MARK_MID = 0

@@ -15,9 +15,9 @@ from bt_gym.core.arrival import act_elected, arrive, expire
 from bt_gym.core.fills import change_levels, see
 from bt_gym.core.impact import charge
 from bt_gym.core.latency import respond, time_requests
-from bt_gym.core.market import find_block
-from bt_gym.core.matching import cancel_all, follow, is_matching, match_event, restore
-from bt_gym.core.orders import REQUEST_CANCEL, REQUEST_CANCEL_ALL, REQUEST_NEW, new_account, report_dtype
+from bt_gym.core.market import best_price, find_block, mid2
+from bt_gym.core.matching import book_close, cancel_all, follow, is_matching, match_event, restore
+from bt_gym.core.orders import NEVER, REQUEST_CANCEL, REQUEST_CANCEL_ALL, REQUEST_NEW, new_account, report_dtype
 from bt_gym.core.positions import apply_fill
 from bt_gym.core.requests import find_order, free_slot, place_order, request_cancel, request_modify, submit
 from bt_gym.core.resting import height_of, order_at, see_levels
@@ -53,6 +53,7 @@ def _has_space(account, log, events, number: int, is_event: bool, is_arrival: bo
     """
     room = log.shape[0] - (account["reports_written"] - account["reports_kept"])
     if is_event:
+        room -= number == account["next_roll"]
         first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
         most = account["resting"] + np.int64(events[number]["end"]) - first  # an end each, a fill a record
         if account["stops_live"] > 0:
@@ -140,11 +141,13 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
             arrival = account["requests"][account["first_request"]]["ts_exchange"]
         date = next_date(account)
         limit = min(until, arrival, date)
+        if account["next_roll"] < total:
+            limit = min(limit, events[account["next_roll"]]["ts_event"] - 1)
         written = account["reports_written"]
         if account["resting"] == 0 and account["takens"] == 0 and account["stops_live"] == 0:
             account["event"] = _skip_quiet(events, account["event"], limit)
         elif is_plain:
-            stop = _next_window(account, blocks, total) if account["unseen"] > 0 else total
+            stop = min(_next_window(account, blocks, total) if account["unseen"] > 0 else total, account["next_roll"])
             follow(account, log, records, events, account["event"], stop, limit)
         if account["reports_written"] == written:
             number = account["event"]
@@ -162,7 +165,11 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
             if not has_fixed_latency:
                 respond(account, events, now)
             if is_event:
+                if number == account["next_roll"]:
+                    roll(account, log, events, ts)
                 happen(account, log, records, events, blocks, number, ts)
+                if account["daily"] > 0 and events[number]["flags"] & enums.EVENT_CLOSED:
+                    expire(account, log, ts, True)
                 if account["elected"] > 0:
                     act_elected(account, log, market, records, events, blocks, ts)
             elif arrival < expiry:
@@ -204,6 +211,42 @@ def happen(account, log, records, events, blocks, number: int, ts: int) -> None:
     if not is_exact:
         change_levels(account, records, first, last, np.int64(events[number]["bid"]), np.int64(events[number]["ask"]))
     account["event"] = number + 1
+
+
+@njit
+def roll(account, log, events, ts: int) -> None:
+    """The contract ends with the next event, at `ts` (ns): the position is closed; own orders end with the book."""
+    number = account["event"]
+    close_at_last(account, log, events, ts, enums.REASON_ROLL)
+    account["next_roll"] = find_roll(events, number + 1)
+
+
+@njit
+def find_roll(events, first: int) -> int:
+    """First event from `first` on with which a contract ends; `NEVER` if none does."""
+    for number in range(first, events.shape[0]):
+        if events[number]["flags"] & enums.EVENT_ROLL:
+            return number
+    return NEVER
+
+
+@njit
+def close_at_last(account, log, events, ts: int, reason: int) -> None:
+    """Books what is left of the position as closed at the bid or ask of the last valid book, with the taker's fee.
+
+    The market has not taken it: the report says so by its `reason`. Where there has never been a valid book, the
+    position stays.
+    """
+    size = np.int64(account["position"]["size"])
+    number = account["event"] - 1
+    while number >= 0 and mid2(events[number]) == enums.NO_TICK:
+        number -= 1
+    if size == 0 or number < 0:
+        return
+    side, lots = np.int64(enums.SELL if size > 0 else enums.BUY), abs(size)
+    price = best_price(events[number], 1 - side)
+    account["orders_sent"] += 1
+    book_close(account, log, account["orders_sent"], ts, account["event"] - 1, side, lots, price, reason)
 
 
 @njit
@@ -259,13 +302,14 @@ def book_fill(account, row) -> None:
 def close_out(account, log, market, records, events, blocks) -> bool:
     """When the data has ended: cancels all own orders and closes the position as a taker on the book that is left.
 
-    Requests still on their way are dropped. What the protection price doesn't reach stays open, and so does everything
-    outside continuous trading. Returns whether it is done: not when the log has no room for it.
+    Requests still on their way are dropped. What the book doesn't take up to the protection price, or outside continuous
+    trading, is closed at the last valid price, see `close_at_last`. Returns whether it is done: not when the log has
+    no room for it.
     """
     size = account["position"]["size"]
     lots = abs(size)
     room = log.shape[0] - (account["reports_written"] - account["reports_kept"])
-    if room < account["resting"] + account["stops_live"] + 3 + min(lots, account["models"]["protection"] + 1):
+    if room < account["resting"] + account["stops_live"] + 4 + min(lots, account["models"]["protection"] + 1):
         return False
     number = account["event"] - 1
     ts = events[number]["ts_event"]
@@ -281,6 +325,7 @@ def close_out(account, log, market, records, events, blocks) -> bool:
         place_order(account, slot, account["orders_sent"], ts, side, lots, enums.ORDER_MARKET, enums.TIF_IOC, 0)
         account["requests"][account["first_request"]]["ts_exchange"] = ts
         arrive(account, log, market, records, events, blocks)
+    close_at_last(account, log, events, ts, enums.REASON_END_OF_DATA)
     return True
 
 
@@ -389,6 +434,10 @@ class ExecutionEngine:
             A reason or `REASON_NONE`.
         """
         return _request_modify(self.account, ts, order_id, size, price, trigger)
+
+    def expect_rolls(self, events: np.ndarray) -> None:
+        """Looks for contracts that end under the symbol of a tape; to be called before its first event."""
+        self.account["next_roll"] = find_roll(events, 0)
 
     def advance(self, session: Session, until: int, *, stop_on_report: bool = False) -> int:
         """Lets the exchange work up to `until` (ns) or, if asked, the first report to be known; returns that time."""

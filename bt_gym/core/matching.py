@@ -31,11 +31,13 @@ from bt_gym.core.tape import GONE_BIT, KIND_MASK, SIDE_BIT, TICK_SHIFT
 @njit
 def report(account, log, order, ts: int, event: int, exec_type: int, reason: int) -> None:
     """Writes an execution report that brings no fill."""
-    _write(account, log, order, ts, event, exec_type, reason, order["price"], 0, enums.LIQUIDITY_NONE, 0, 0)
+    order_id, side, leaves = order["order_id"], order["side"], order["leaves"]
+    row = _next_report(account, log, ts, event, exec_type, reason, order_id, side, leaves)
+    _report_fill(row, order["price"], 0, enums.LIQUIDITY_NONE, 0, 0)
 
 
 @njit
-def _write(account, log, order, ts, event, exec_type, reason, price, size, liquidity, fee, impact) -> None:
+def _next_report(account, log, ts: int, event: int, exec_type: int, reason: int, order_id: int, side: int, leaves: int):
     # The log is a ring for an environment; a backtest makes it longer before it would wrap.
     row = log[account["reports_written"] & (log.shape[0] - 1)]
     known = max(ts + account["models"]["response_latency"] + account["response_extra"], account["last_known"])
@@ -43,17 +45,22 @@ def _write(account, log, order, ts, event, exec_type, reason, price, size, liqui
     account["reports_written"] += 1
     row["ts_exchange"] = ts
     row["ts_known"] = known
-    row["order_id"] = order["order_id"]
-    row["fee"] = fee
-    row["impact"] = impact
     row["event"] = event
-    row["price"] = price
-    row["size"] = size
-    row["leaves"] = order["leaves"]
-    row["side"] = order["side"]
     row["exec_type"] = exec_type
     row["reason"] = reason
+    row["order_id"] = order_id
+    row["side"] = side
+    row["leaves"] = leaves
+    return row
+
+
+@njit
+def _report_fill(row, price: int, size: int, liquidity: int, fee: int, impact: int) -> None:
+    row["price"] = price
+    row["size"] = size
     row["liquidity"] = liquidity
+    row["fee"] = fee
+    row["impact"] = impact
 
 
 @njit
@@ -68,9 +75,21 @@ def fill(account, log, order, ts: int, event: int, price: int, size: int, liquid
     order["filled"] += size
     order["leaves"] -= size
     apply_fill(account["position"], side, size, price, models["tick_value"], fee, impact)
-    _write(account, log, order, ts, event, enums.EXEC_TRADE, enums.REASON_NONE, price, size, liquidity, fee, impact)
+    order_id, leaves = order["order_id"], order["leaves"]
+    row = _next_report(account, log, ts, event, enums.EXEC_TRADE, enums.REASON_NONE, order_id, side, leaves)
+    _report_fill(row, price, size, liquidity, fee, impact)
     if order["leaves"] == 0:
         finish(account, order)
+
+
+@njit
+def book_close(account, log, order_id, ts, event, side: int, size: int, price: int, reason: int) -> None:
+    """Books the closing of a position that no order in the book has brought about, and reports it as a taker's fill."""
+    models = account["models"]
+    fee = fee_of(models, account["position"]["volume"], size, price, enums.LIQUIDITY_TAKER, True)
+    apply_fill(account["position"], side, size, price, models["tick_value"], fee, 0)
+    row = _next_report(account, log, ts, event, enums.EXEC_TRADE, reason, order_id, side, 0)
+    _report_fill(row, price, size, enums.LIQUIDITY_TAKER, fee, 0)
 
 
 @njit
@@ -198,7 +217,7 @@ def follow(account, log, records, events, first: int, stop: int, until: int) -> 
         flags = events[number]["flags"]
         if end - start > room or flags & enums.PHASE_MASK == enums.PHASE_SNAPSHOT:
             break
-        if events[number]["ts_event"] - previous > longest:
+        if events[number]["ts_event"] - previous > longest or (flags & enums.EVENT_CLOSED and longest < FOREVER):
             break
         if flags & enums.EVENT_TRADE and _has_trade(records, start, end, bid_reach, ask_reach):
             break

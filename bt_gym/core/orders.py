@@ -182,6 +182,7 @@ def make_account_dtype(
     return np.dtype(
         [
             ("event", "<i8"),  # events that have happened at the exchange: the next one to match
+            ("next_roll", "<i8"),  # event at which the contract ends, `NEVER` without one
             ("orders_sent", "<i8"),  # last order id
             ("arrivals", "<i8"),  # last rank
             ("last_arrival", "<i8"),  # ns: no request overtakes an earlier one
@@ -239,6 +240,9 @@ def make_account_dtype(
 account_dtype = make_account_dtype()
 """The account of a backtest."""
 
+NEVER = 1 << 62
+"""An event that doesn't come."""
+
 NO_REACH = np.iinfo(np.int32).min
 """`reach` of a side without own resting orders: no record comes to it."""
 
@@ -261,6 +265,7 @@ def new_account(models: np.ndarray, dtype: np.dtype | None = None, count: int = 
     account = np.zeros(count, account_dtype_for(models) if dtype is None else dtype)
     account["models"] = models
     account["trade_side"] = -1
+    account["next_roll"] = NEVER
     account["reach"] = NO_REACH
     return account
 

@@ -31,7 +31,7 @@ from bt_gym.data.status import NO_CHANGES, UNKNOWN
 from bt_gym.data.symbology import NS_PER_DAY
 from bt_gym.errors import CapacityError, CorruptFileError, SchemaError, TickError
 
-COMPILER_VERSION = 3
+COMPILER_VERSION = 4
 """Part of a tape's key: a change of any rule makes old tapes stale."""
 
 COUNTERS = (
@@ -678,7 +678,9 @@ def _publish(state, book, ts_event: int, snapshot: bool) -> None:
     elif state["suspect"]:
         flags = (flags & ~enums.PHASE_MASK) | enums.PHASE_SUSPECT
     elif not auction:
-        flags |= enums.PHASE_CONTINUOUS if state["given"] == UNKNOWN else state["given"]
+        flags |= enums.PHASE_CONTINUOUS if state["given"] == UNKNOWN else state["given"] & enums.PHASE_MASK
+    if state["given"] != UNKNOWN:
+        flags |= state["given"] & enums.EVENT_CLOSED
     if state["no_cancel"]:
         flags |= enums.EVENT_NO_CANCEL
 
@@ -726,7 +728,7 @@ def _end_listing(state, book) -> None:
     state["compare"] = 0
     state["suspect"] = _COLD
     _prove(state, UNBOUNDED, -UNBOUNDED)
-    state["event_flags"] = 0
+    state["event_flags"] = enums.EVENT_ROLL
     state["group_recv"] = state["ts_recv"]
     _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
     _publish(state, book, state["ts_event"], False)

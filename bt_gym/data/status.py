@@ -19,6 +19,9 @@ from bt_gym.errors import DataError
 UNKNOWN = -1
 """No status is known: the phase has to be inferred."""
 
+CLOSED = enums.PHASE_HALT | enums.EVENT_CLOSED
+"""The phase of a session that the venue has ended, unlike a halt that may go on."""
+
 REPEATED_NS = 1_000_000_000
 """A status received this long after its time is a state repeated at the start of a file: it holds from there on."""
 
@@ -26,7 +29,7 @@ change_dtype = np.dtype(
     [
         ("ts_event", "<i8"),  # ns UTC from which it holds, at the exchange
         ("ts_recv", "<i8"),  # ns UTC when it was received
-        ("phase", "<i8"),  # enums.PHASE_*, or UNKNOWN
+        ("phase", "<i8"),  # enums.PHASE_*, CLOSED or UNKNOWN
         ("no_cancel", "<i8"),  # 1: new orders are taken, cancels and modifications are not
     ]
 )
@@ -43,14 +46,15 @@ _PHASES = {
     StatusAction.HALT: enums.PHASE_HALT,
     StatusAction.PAUSE: enums.PHASE_HALT,
     StatusAction.SUSPEND: enums.PHASE_HALT,
-    StatusAction.CLOSE: enums.PHASE_HALT,
-    StatusAction.POST_CLOSE: enums.PHASE_HALT,
-    StatusAction.NOT_AVAILABLE_FOR_TRADING: enums.PHASE_HALT,
+    StatusAction.CLOSE: CLOSED,
+    StatusAction.POST_CLOSE: CLOSED,
+    StatusAction.NOT_AVAILABLE_FOR_TRADING: CLOSED,
 }
 _ACTIONS = {
     enums.PHASE_CONTINUOUS: StatusAction.TRADING,
     enums.PHASE_PRE_OPEN: StatusAction.PRE_OPEN,
     enums.PHASE_HALT: StatusAction.HALT,
+    CLOSED: StatusAction.CLOSE,
     enums.PHASE_AUCTION: StatusAction.TRADING,  # the uncross begins it
 }
 
@@ -151,7 +155,7 @@ def write_status(
 
     Args:
         path: `*.dbn` or `*.dbn.zst`.
-        changes: (ns, enums.PHASE_*) in the order of time; an auction begins continuous trading.
+        changes: (ns, enums.PHASE_* or CLOSED) in the order of time; an auction begins continuous trading.
         symbol: raw symbol.
         instrument_id: its number.
         start: ns UTC, midnight of the first day.
@@ -178,7 +182,7 @@ def write_status(
                 action=_ACTIONS[phase],
                 reason=databento_dbn.StatusReason.SCHEDULED,
                 is_trading=TriState.YES if _ACTIONS[phase] == StatusAction.TRADING else TriState.NO,
-                is_quoting=TriState.NO if phase == enums.PHASE_HALT else TriState.YES,
+                is_quoting=TriState.NO if phase & enums.PHASE_MASK == enums.PHASE_HALT else TriState.YES,
             )
         )
     header = dbn.encode_metadata("status", start // NS_PER_DAY * NS_PER_DAY, end, symbol, instrument_id)

@@ -1,11 +1,14 @@
 """Order types, times in force, post-only and self-match policies: worked cases. `test_matching.py` has the twin."""
 
+import numpy as np
 import pytest
 
 from bt_gym.core import enums
 from bt_gym.core.enums import BUY, SELL
 from bt_gym.core.execution import ExecutionEngine
 from bt_gym.core.stops import SESSION_BREAK_NS
+from bt_gym.data.status import CLOSED, change_dtype
+from tests.data.compiled import Compiled, compile_array
 from tests.reference.scenario import Order, Scenario, engine, rows
 
 OUTCOME = ("order_id", "exec_type", "reason", "price", "size", "leaves")
@@ -232,6 +235,54 @@ def test_day_order__survives_half_an_hour_that_an_event_ends():
     desk.market.trade("A", 100, {desk.ids[0]: 1})
     desk.run(desk.market.now)
     assert desk.reports(1) == [(1, TRADE, 0, 101, 1, 1)]
+
+
+def with_status(desk: Desk, *changes: tuple[int, int, int]) -> Compiled:
+    """The market with changes of status: (ns, phase, whether cancels are forbidden)."""
+    given = np.array([(ts, ts, phase, forbidden) for ts, phase, forbidden in changes], change_dtype)
+    return compile_array(desk.market.array(), changes=given)
+
+
+@pytest.mark.parametrize("order_type", [enums.ORDER_LIMIT, enums.ORDER_STOP_LIMIT])
+@pytest.mark.parametrize(("phase", "ends"), [(CLOSED, True), (enums.PHASE_HALT, False)])
+def test_day_order__ends_when_the_venue_closes_the_session_and_not_in_a_halt(order_type, phase, ends):
+    """The market is quiet for a minute only; a good-till-cancelled order goes on."""
+    desk = Desk()
+    start, end = desk.market.now, desk.market.now + 10_000
+    desk.market.now += 60_000_000_000
+    desk.market.add("B", 99, 1)
+    tape = with_status(desk, (0, enums.PHASE_CONTINUOUS, 0), (end, phase, 0))
+    for tif in (enums.TIF_DAY, enums.TIF_GTC):
+        desk.execution.process_order_request(Order(BUY, 2, order_type, tif), start, 101, 120)
+    desk.execution.process_market_update(tape, desk.market.now)
+    assert desk.reports(2) == ([(1, EXPIRED, enums.REASON_SESSION_END, 101, 0, 0)] if ends else [])
+    assert not ends or desk.execution.reports["ts_exchange"][2] == end
+
+
+def test_cancel_and_modify__are_refused_while_the_venue_takes_none():
+    """Of two orders in a pre-open that allows no cancels (CME, no-cancel period); before and after it, they go."""
+    desk = Desk()
+    start = desk.market.now
+    desk.market.now += 10_000
+    desk.market.add("B", 99, 1)
+    continuous = enums.PHASE_CONTINUOUS
+    tape = with_status(
+        desk, (0, continuous, 0), (start + 1_000, enums.PHASE_PRE_OPEN, 1), (start + 5_000, continuous, 0)
+    )
+    for _ in range(2):
+        desk.execution.process_order_request(Order(BUY, 2), start, 101)
+    for ts in (start + 2_000, start + 6_000):
+        desk.execution.process_market_update(tape, ts)
+        desk.execution.process_cancel(1, ts)
+        desk.execution.process_modify(2, 1, 101, ts)
+    desk.execution.process_market_update(tape, desk.market.now)
+    refused = enums.REASON_NOT_TRADING
+    assert desk.reports(2) == [
+        (1, CANCEL_REJECTED, refused, 101, 0, 2),
+        (2, CANCEL_REJECTED, refused, 101, 0, 2),
+        (1, CANCELED, enums.REASON_USER, 101, 0, 0),
+        (2, REPLACED, enums.REASON_USER, 101, 0, 1),
+    ]
 
 
 # --- self-match policies: own ask of 2 at 102 behind 3 lots, then a buy of 6 up to 103

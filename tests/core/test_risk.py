@@ -357,15 +357,21 @@ def test_maintenance_margin__is_called_when_capital_and_equity_fall_below_it():
 
 @pytest.mark.parametrize(("protection", "left"), [(20, 0), (0, 2)])
 def test_close_out__ends_orders_and_sells_what_the_book_takes(protection, left):
+    """The rest, which the book doesn't take so near, is closed at its bid all the same, and says so; fees are paid."""
     market = a_market()
     tape, execution = market.tape(), engine(protection=protection, taker_fee=3)
     submit(execution, market.now - US, BUY, 5)
     submit(execution, market.now - US, BUY, 2, 103)
     submit(execution, market.now - US, SELL, 4, 120)
     execution.advance(tape, market.now)
-    held = int(execution.account["position"]["size"][0])
+    assert execution.account["position"]["size"] == 7
     execution.close_out(tape)
-    assert execution.account["position"]["size"] == (held - 5 if protection == 0 else 0) == left * (protection == 0)
+    assert execution.account["position"]["size"] == 0
+    closed = execution.reports[execution.reports["reason"] == enums.REASON_END_OF_DATA]
+    closed = closed[closed["exec_type"] == enums.EXEC_TRADE]
+    bid = int(tape.events["bid"][-1])
+    assert rows(closed, "price", "size", "fee") == ([(bid, left, 3 * left)] if left else [])
+    assert execution.account["position"]["fees"] == 14 * 3
     assert execution.account["resting"] == 0
     reports = execution.reports
     assert (enums.EXEC_CANCELED, enums.REASON_END_OF_DATA) in rows(reports, "exec_type", "reason")

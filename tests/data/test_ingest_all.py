@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bt_gym import OrderRequest, Side, StrategyOutput
+from bt_gym import OrderRequest, Side, StrategyContext, StrategyOutput
 from bt_gym.core import enums
 from bt_gym.data import dbn, tape
 from bt_gym.data.dbn import open_dbn
@@ -196,6 +196,36 @@ def test_backtest__own_orders_end_with_the_contract(tmp_path: Path) -> None:
     run = backtest(rolled, waits)
     assert run.in_words() == ["1 new none", "1 expired book_cleared"]
     assert run.reports()["ts_exchange"][1] == DAYS[0]["ts_event"][-1]
+
+
+def test_backtest__positions_end_with_the_contract(tmp_path: Path) -> None:
+    """Bought on the first day, closed at the last bid of the old contract, at its end; then the new one is bought."""
+    days = [date_of(start) for start in STARTS]
+    ids = {"ES.c.0": [(days[0], days[1], 11), (days[1], days[2], 22)]}
+    path = write_file(
+        tmp_path / "both.dbn", merged(renumbered(DAYS[0], 11), renumbered(DAYS[1], 22)), ids, stype="continuous"
+    )
+    (rolled,) = ingest_all([open_dbn(path)], tick_size_nanos=TICK, folder=tmp_path / "tapes")
+    roll = int(DAYS[0]["ts_event"][-1])
+
+    def act(context: StrategyContext, script: Script) -> StrategyOutput | None:
+        is_trading = context.market_state.phase == "continuous"
+        sent = context.position.total_volume + len(context.pending_orders)
+        wanted = 0 if context.current_time < roll else 6
+        return StrategyOutput([OrderRequest.market(Side.BUY, 3)]) if is_trading and sent == wanted else None
+
+    run = backtest(rolled, Script(act))
+    account = run.backtester.accounts[0].metrics.account
+    fills, events = account.fills, account.events
+    valid = account.marks.valid & (events["ts_event"] <= roll)
+    last_bid = int(events["bid"][np.flatnonzero(valid & (np.arange(len(events)) < fills["event"][1] + 1))[-1]])
+    reasons = enums.names("REASON_")
+    assert [reasons[reason] for reason in fills["reason"]] == ["none", "roll", "none"]
+    assert fills[["size", "side", "price"]].tolist()[1] == (3, 1, last_bid)
+    assert fills["ts_exchange"][1] == roll
+    assert fills["fee"][1] == 3 * 2_050_000
+    assert "3 lots were closed at the last valid bid or ask at the end of a contract" in " ".join(run.report.notes)
+    assert run.report.final_position == 3
 
 
 def test_ingest_all__id_of_a_raw_symbol_changes_by_day_and_is_reused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bt_gym.core import enums
 from bt_gym.data import dbn
 from bt_gym.data.compiler import Compiler
 from bt_gym.data.dbn import open_dbn
-from bt_gym.data.status import UNKNOWN, change_dtype, phase_of, read_changes, within, write_status
+from bt_gym.data.status import CLOSED, UNKNOWN, change_dtype, phase_of, read_changes, within, write_status
 from bt_gym.data.symbology import NS_PER_DAY, Selection, unmapped
 from bt_gym.data.tape import Tape, ingest
 from bt_gym.errors import DataError, SchemaError
@@ -73,9 +73,9 @@ def changed(path: Path, *messages: StatusMsg) -> list[tuple[int, ...]]:
         ("HALT", None, None, "halt"),
         ("PAUSE", None, None, "halt"),
         ("SUSPEND", None, None, "halt"),
-        ("CLOSE", None, None, "halt"),
-        ("POST_CLOSE", None, None, "halt"),
-        ("NOT_AVAILABLE_FOR_TRADING", None, None, "halt"),
+        ("CLOSE", None, None, "closed"),
+        ("POST_CLOSE", None, None, "closed"),
+        ("NOT_AVAILABLE_FOR_TRADING", None, None, "closed"),
         ("NEW_PRICE_INDICATION", "YES", "YES", "continuous"),  # as ES reopens on 2020-12-28
         ("NEW_PRICE_INDICATION", "NO", "YES", "pre_open"),
         ("NEW_PRICE_INDICATION", "NO", "NO", "halt"),
@@ -88,7 +88,7 @@ def changed(path: Path, *messages: StatusMsg) -> list[tuple[int, ...]]:
 def test_phase_of__every_action(action: str, trading: str | None, quoting: str | None, phase: str | None) -> None:
     states = [None if text is None else getattr(TriState, text) for text in (trading, quoting)]
     found = phase_of(message(0, getattr(StatusAction, action), trading=states[0], quoting=states[1]))
-    assert (None if found is None else PHASES[found]) == phase
+    assert (None if found is None else {**PHASES, CLOSED: "closed"}[found]) == phase
 
 
 def test_phase_of__knows_every_action_of_the_vendor() -> None:
@@ -174,6 +174,14 @@ def test_change__is_an_event_without_records_before_what_is_not_earlier(cuts: tu
     assert received.tolist() == [1_000, 1_500, 2_000, 9_000, 9_000]  # nothing is known before it was received
     assert "clock_steps_back" not in tape.counters
     assert tape.events["source"].tolist() == [1, 1, 2, 2, 3]
+
+
+def test_change__to_closed_is_a_halt_that_says_so_until_the_next_one() -> None:
+    tape = compiled_with(
+        (-5, 0, CONTINUOUS, 0), (500, 500, HALTED, 0), (1_000, 1_500, CLOSED, 0), (1_800, 1_900, PRE_OPEN, 0)
+    )
+    assert tape.phases() == ["continuous", "halt", "halt", "halt", "pre_open", "pre_open"]
+    assert tape.has(enums.EVENT_CLOSED) == [False, False, True, True, False, False]
 
 
 def test_change__before_the_first_event_is_no_event() -> None:
