@@ -302,9 +302,9 @@ def book_fill(account, row) -> None:
 def close_out(account, log, market, records, events, blocks) -> bool:
     """When the data has ended: cancels all own orders and closes the position as a taker on the book that is left.
 
-    Requests still on their way are dropped. What the book doesn't take up to the protection price, or outside continuous
-    trading, is closed at the last valid price, see `close_at_last`. Returns whether it is done: not when the log has
-    no room for it.
+    Requests still on their way are dropped. What the book doesn't take up to the protection price, or outside of
+    continuous trading, is closed at the last valid price, see `close_at_last`. Returns whether it is done: not when the
+    log has no room for it.
     """
     size = account["position"]["size"]
     lots = abs(size)
