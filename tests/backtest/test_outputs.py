@@ -49,6 +49,7 @@ def test_trades__worked_by_hand(tmp_path):
         **{"strategy": "test", "symbol": "ESH4", "order_id": 1, "side": "buy", "liquidity": "maker"},
         **{"ts_event": SECOND // 2, "ts_known": SECOND // 2 + 10, "price_ticks": 19200, "price": 4800.0, "size": 2},
         **{"fee_micros": 5_000_000, "impact_micros": 0, "event": 1, "source_record_first": 5, "source_record_end": 9},
+        "reason": "none",
     }
     assert (last["side"], last["liquidity"], last["price"]) == ("sell", "taker", 4799.75)
     assert (last["source_record_first"], last["source_record_end"]) == (9, 10)
