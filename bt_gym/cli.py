@@ -210,7 +210,7 @@ def data_windows(
     min_events: Annotated[int, typer.Option(help="Events before the start.")] = 0,
     min_trades: Annotated[int, typer.Option(help="Trades before the start.")] = 0,
     lookback: Annotated[float, typer.Option(help="Seconds before the start in which these are counted.")] = 60,
-    interruptions: Annotated[str, typer.Option(help="`refuse` or `keep` windows with a halt in them.")] = "refuse",
+    interruptions: Annotated[str, typer.Option(help="`keep` windows with a halt in them, or `refuse`.")] = "keep",
     validation: Annotated[float, typer.Option(help="Share of the days, or their number.")] = 0,
     test: Annotated[float, typer.Option(help="Share of the days, or their number.")] = 0,
     embargo: Annotated[int, typer.Option(help="Days left out between splits.")] = 0,

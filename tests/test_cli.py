@@ -381,7 +381,7 @@ def test_catalogue__from_a_batch_download_to_a_backtest_of_one_day(tmp_path: Pat
     windows = bt_gym("data", "windows", "SYNM6", "--length", 2, "--test", 1, "--min-events", 5, folder=tmp_path)
     assert windows.returncode == 0, windows.stderr
     assert [line.split(" (")[0] for line in windows.stdout.splitlines()] == ["train: 2 days", "test: 1 days"]
-    assert "at least 5 events in the 60 s before); refused" in windows.stdout
+    assert "at least 5 events in the 60 s before, by what came before); refused" in windows.stdout
 
     data = bytearray(paths[3].read_bytes())
     data[len(data) // 2] ^= 1

@@ -85,4 +85,5 @@ def test_data__splits_and_windows_of_the_catalogue(
     assert printed == names["windows"].report()
     assert len(names["split"].train) == 1
     assert len(names["windows"].rows) > 0
-    assert "2 s every 2 s, 08:30-15:00 America/Chicago, at least 5 events in the 10 s before); refused" in printed
+    rule = "2 s every 2 s, 08:30-15:00 America/Chicago, at least 5 events in the 10 s before, by what came before"
+    assert f"({rule}); refused" in printed

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import array_at, njit
 from bt_gym.core import enums
 from bt_gym.core.tape import (
     BLOCK_DRIFT_TICKS,
@@ -104,6 +104,7 @@ _FIELDS = [
     ("next_change", "<i8"),  # ns: no event from here on before the next change of status; NEVER
     ("change_recv", "<i8"),  # ns, receive time of the last change: events received before it are held
     ("event_flags", "<i8"),  # of the event under way
+    ("phase", "<i8"),  # of the last event, as it was published; -1 before the first
     ("first_off_tick", "<i8"),  # source number + 1
     ("off_tick_price", "<i8"),
 ]
@@ -683,6 +684,9 @@ def _publish(state, book, ts_event: int, snapshot: bool) -> None:
         flags |= state["given"] & enums.EVENT_CLOSED
     if state["no_cancel"]:
         flags |= enums.EVENT_NO_CANCEL
+    if flags & enums.PHASE_MASK != state["phase"]:
+        flags |= enums.EVENT_PHASE
+    state["phase"] = flags & enums.PHASE_MASK
 
     event = state["event_buffer"][state["out_events"]]
     event["ts_event"] = ts_event
@@ -764,10 +768,14 @@ def _checkpoint(state, book) -> None:
     state["block_center"] = center
 
 
+_messages_at = array_at(dbn.mbo_dtype)
+"""A chunk by its address: an array that owns its memory would count references in every helper, 40 ns an event."""
+
+
 @njit
-def compile_chunk(state, book, chunk, first: int, final: bool, tick_size: int) -> tuple[int, int]:
-    """Compiles records `first:` of a chunk into the buffers; returns (why it stopped, first record not read)."""
-    n = chunk.shape[0]
+def compile_chunk(state, book, address: int, n: int, first: int, final: bool, tick_size: int) -> tuple[int, int]:
+    """Compiles records `first:` of the `n` at an address into the buffers; returns (why it stopped, first not read)."""
+    chunk = _messages_at(address, n)
     position = first
     while position < n:
         if l3.is_full(book):
@@ -842,7 +850,7 @@ class Compiler:
     """Compiles the MBO records of one instrument, chunk by chunk, in bounded memory.
 
     Call `begin_file` before each file, feed its chunks, and `finish` after the last one; `feed` and `finish` yield
-    `Piece`s, whose arrays are valid until the next one.
+    `Piece`s, whose arrays are valid until the next but one: a piece can be written while the next one is compiled.
     Afterwards `stretches` holds the pre-open stretches (first event, one past the last) whose phase the caller sets
     with `label_phases`: a stretch is only known when it ends, and may lie in pieces handed out long before. `proof`
     tells which levels can be trusted.
@@ -860,12 +868,13 @@ class Compiler:
         CapacityError: the tape would exceed 2**31 records.
     """
 
-    def __init__(self, tick_size: int, buffer_bits: int = 16, changes: np.ndarray = NO_CHANGES) -> None:
+    def __init__(self, tick_size: int, buffer_bits: int = 15, changes: np.ndarray = NO_CHANGES) -> None:
         if tick_size <= 0:
             raise TickError(f"tick size {tick_size}: must be above 0, in 1e-9 of the currency (0.25 is 250000000)")
         self.tick_size = tick_size
-        self.state = np.zeros(1, state_dtype(buffer_bits))
+        self.state, self._spare = np.zeros((2, 1), state_dtype(buffer_bits))
         self.state["block_event"] = -BLOCK_EVENTS
+        self.state["phase"] = -1
         self.state["bid"] = self.state["ask"] = enums.NO_TICK
         self.state["suspect"] = _COLD
         self.state["lowest_ask"], self.state["highest_bid"] = UNBOUNDED, -UNBOUNDED
@@ -910,12 +919,12 @@ class Compiler:
         """Compiles what waits. A last group without F_LAST is counted, not published."""
         rest = self._rest
         yield from self._run(rest, final=True)
-        state = self.state[0]
-        tonight = (state["ts_recv"] // NS_PER_DAY + 1) * NS_PER_DAY  # later days have files of their own
-        while state["next_change"] < tonight:
-            _change_status(state, self.book[0], self._changes[self._next])
+        tonight = (self.state["ts_recv"][0] // NS_PER_DAY + 1) * NS_PER_DAY  # later days have files of their own
+        while self.state["next_change"][0] < tonight:
+            _change_status(self.state[0], self.book[0], self._changes[self._next])
             self._await_change(self._next + 1)
             yield self._flush()
+        state = self.state[0]
         state["count"]["unpublished_records"] += len(self._rest)
         if state["stretch_crossed"]:
             self.stretches.append((int(state["stretch"]), int(state["events"])))
@@ -927,7 +936,8 @@ class Compiler:
             )
 
     def _compile(self, chunk: np.ndarray, position: int, final: bool) -> tuple[int, int]:
-        return compile_chunk(self.state[0], self.book[0], chunk, position, final, self.tick_size)
+        address, count = chunk.ctypes.data, len(chunk)
+        return compile_chunk(self.state[0], self.book[0], address, count, position, final, self.tick_size)
 
     def _run(self, chunk: np.ndarray, *, final: bool) -> Iterator[Piece]:
         position = 0
@@ -978,6 +988,9 @@ class Compiler:
         self.proof.add(state["range_buffer"][: state["out_ranges"]], state["doubt_buffer"][: state["out_doubts"]])
         for name in ("out_records", "out_events", "out_blocks", "out_stretches", "out_ranges", "out_doubts"):
             state[name] = 0
+        if len(piece.records) or len(piece.events):
+            self.state, self._spare = self._spare, self.state
+            _known(self.state)[:] = _known(self._spare)
         return piece
 
     def _compare(self) -> None:
@@ -992,9 +1005,8 @@ class Compiler:
         """Eight times the buffer; only called when it is empty."""
         old = self.state
         bits = old["record_buffer"].shape[1].bit_length() - 1 + 3
-        self.state = np.zeros(1, state_dtype(bits))
-        for name, *_ in _FIELDS:
-            self.state[name] = old[name]
+        self.state, self._spare = np.zeros((2, 1), state_dtype(bits))
+        _known(self.state)[:] = _known(old)
 
     @property
     def unsettled(self) -> int:
@@ -1007,23 +1019,28 @@ class Compiler:
         return {name: int(self.state["count"][name][0]) for name in COUNTERS}
 
 
+def _known(states: np.ndarray) -> np.ndarray:
+    """The bytes of a state in front of its buffers."""
+    assert states.dtype.fields is not None
+    return states.view(np.uint8)[: states.dtype.fields["record_buffer"][1]]
+
+
 def label_phases(events: np.ndarray, stretches: list[tuple[int, int]]) -> None:
-    """Sets the pre-open stretches and `EVENT_PHASE` where the phase changes, in place. events: (E,)."""
+    """Makes the events (E,) of pre-open stretches such, in place; `EVENT_PHASE` stays where the phase changes."""
     _label(np.asarray(events), np.array(stretches, np.int64).reshape(-1, 2))
 
 
 @njit
 def _label(events, stretches) -> None:
-    """The same with stretches (S, 2). Compiled, since an expression over all events would need memory for all."""
+    """The same with stretches (S, 2)."""
     for i in range(stretches.shape[0]):
         for number in range(stretches[i, 0], stretches[i, 1]):
             flags = np.int64(events[number]["flags"])
             if flags & enums.PHASE_MASK == enums.PHASE_CONTINUOUS:
                 events[number]["flags"] = (flags & ~enums.PHASE_MASK) | enums.PHASE_PRE_OPEN
-    previous = -1
-    for number in range(events.shape[0]):
-        flags = np.int64(events[number]["flags"])
-        phase = flags & enums.PHASE_MASK
-        if phase != previous:
-            events[number]["flags"] = flags | enums.EVENT_PHASE
-        previous = phase
+        for number in range(stretches[i, 0], min(stretches[i, 1] + 1, events.shape[0])):
+            flags = np.int64(events[number]["flags"]) & ~enums.EVENT_PHASE
+            before = np.int64(events[number - 1]["flags"]) if number > 0 else ~flags
+            if (before ^ flags) & enums.PHASE_MASK:
+                flags |= enums.EVENT_PHASE
+            events[number]["flags"] = flags

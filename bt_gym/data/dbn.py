@@ -188,10 +188,10 @@ class DbnFile:
         self,
         selection: Selection | None = None,
         *,
-        max_records: int = 1 << 15,
+        max_records: int = 1 << 14,
         may_be_empty: bool = False,
         digest: Digest | None = None,
-    ) -> Iterator[np.ndarray]:
+    ) -> Generator[np.ndarray, None, None]:
         """The file's records in order, as arrays of 1 to `max_records`; results don't depend on the cuts.
 
         They are of `mbo_dtype`, or of `mbp_dtype` in a file of schema mbp-10, mbp-1 or trades.
@@ -276,13 +276,21 @@ class DbnFile:
         dtype, wanted = self._layout
         if not self.ts_out and len(buffer) % dtype.itemsize == 0:
             records = buffer.view(dtype)
-            if np.all((records["length"] == words) & (records["rtype"] == wanted)):
+            if _all_wanted(records, words, wanted):
                 return len(buffer), len(buffer), len(records), False
         skipped = np.zeros(256, np.int64)
         result = _pack(buffer, wanted, dtype.itemsize, words, KNOWN_RTYPES, skipped)
         for rtype in np.flatnonzero(skipped):
             self.skipped[databento_dbn.RType.from_int(int(rtype)).name.lower()] += int(skipped[rtype])
         return result
+
+
+@njit
+def _all_wanted(records, words, wanted) -> bool:
+    wrong = 0
+    for i in range(len(records)):
+        wrong += (records[i]["length"] != words) | (records[i]["rtype"] != wanted)
+    return wrong == 0
 
 
 @njit

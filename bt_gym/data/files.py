@@ -5,24 +5,25 @@ import hashlib
 import io
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Semaphore, Thread
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import IO, Any, Protocol, Self, TypeVar, cast
 
 import zstandard
 
 from bt_gym.errors import CorruptFileError, DataError, TruncatedFileError
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-PIECE_BYTES = 1 << 11
-"""Compressed bytes inflated at a time. One piece gives at most 64 MiB, whatever the file claims: a block takes 4 bytes
-and inflates to 128 KiB (RFC 8878 3.1.1.2). Larger pieces are not faster."""
+ASIDE_MAGIC = b"\x2a\x4d\x18"
+"""Bytes 1 to 3 of a skippable frame's magic number; byte 0 is 0x50 to 0x5f."""
 
-READ_BYTES = 1 << 20
+READ_BYTES = 1 << 18
 
 T = TypeVar("T")
 
@@ -30,11 +31,11 @@ T = TypeVar("T")
 class Digest(Protocol):
     """What `hashlib` makes."""
 
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
 
 class ByteStream:
-    """The bytes of a file, inflated if it is zstd, from first to last.
+    """The bytes of a file, inflated if it is zstd, from first to last; in bounded memory, whatever the file claims.
 
     >>> with ByteStream("ESH4.mbo.dbn.zst") as stream:  # doctest: +SKIP
     ...     count = stream.fill(memoryview(bytearray(8)))
@@ -56,8 +57,11 @@ class ByteStream:
         self.magic = self._file.read(16)
         self._file.seek(0)
         self.compressed = self.magic.startswith(ZSTD_MAGIC)
-        self._pieces = self._inflated() if self.compressed else self._blocks()
-        self._rest = memoryview(b"")
+        if self.compressed:
+            self._frames = _Frames(self._file, digest)
+            self._inflated = zstandard.ZstdDecompressor().stream_reader(
+                cast(IO[bytes], self._frames), read_size=READ_BYTES, read_across_frames=True, closefd=False
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -76,51 +80,102 @@ class ByteStream:
         """
         filled = 0
         while filled < len(buffer):
-            if not self._rest:
-                piece = next(self._pieces, None)
-                if piece is None:
-                    break
-                self._rest = memoryview(piece)
-            count = min(len(buffer) - filled, len(self._rest))
-            buffer[filled : filled + count] = self._rest[:count]
-            self._rest = self._rest[count:]
+            count = self._read(buffer[filled:])
+            if not count:
+                break
             filled += count
         return filled
 
-    def _blocks(self) -> Iterator[bytes]:
-        """The file as it is."""
-        while block := self._file.read(READ_BYTES):
+    def _read(self, buffer: memoryview) -> int:
+        """Up to as many bytes as the buffer holds; 0 at the end."""
+        if not self.compressed:
+            count = self._file.readinto(buffer)
             if self._digest is not None:
-                self._digest.update(block)
-            yield block
-
-    def _inflated(self) -> Iterator[bytes]:
-        """Inflate frame after frame; an end of file is an end of data only when its frame says so."""
-        decompressor = zstandard.ZstdDecompressor()
-        frame = None
-        position = frames = 0
-        for block in self._blocks():
-            for first in range(0, len(block), PIECE_BYTES):
-                piece = block[first : first + PIECE_BYTES]
-                position += len(piece)
-                while piece:
-                    frame = frame or decompressor.decompressobj()
-                    try:
-                        data = frame.decompress(piece)
-                    except zstandard.ZstdError as error:
-                        raise CorruptFileError(
-                            f"{self.path}: zstd frame {frames} is damaged before byte {position:,} of the compressed "
-                            f"file ({error}): fetch the file again"
-                        ) from None
-                    piece = frame.unused_data if frame.eof else b""
-                    if frame.eof:
-                        frame, frames = None, frames + 1
-                    if data:
-                        yield data
-        if frame is not None:
+                self._digest.update(buffer[:count])
+            return count
+        try:
+            count = self._inflated.readinto(buffer)
+        except zstandard.ZstdError as error:
+            raise CorruptFileError(
+                f"{self.path}: zstd frame {self._frames.number} is damaged before byte {self._frames.position:,} of "
+                f"the compressed file ({error}): fetch the file again"
+            ) from None
+        if not count and self._frames.is_open:
             raise TruncatedFileError(
-                f"{self.path}: ends at byte {position:,} inside zstd frame {frames}: fetch the file again"
+                f"{self.path}: ends at byte {self._frames.position:,} inside zstd frame {self._frames.number}: "
+                "fetch the file again"
             )
+        return count
+
+
+class _Frames:
+    """A zstd file as its decompressor reads it, which passes over an end inside a frame in silence: this notices."""
+
+    def __init__(self, file: io.BufferedReader, digest: Digest | None) -> None:
+        self.position = 0  # of the compressed file, read so far
+        self.number = 0  # of the frame under way
+        self.is_open = False  # whether some of it has been read
+        self._file = file
+        self._digest = digest
+        self._block = memoryview(b"")  # read from the file, not yet handed out
+        self._parts = _frame_parts()
+        self._missing = next(self._parts)  # bytes of the part under way; 0: the frame has ended
+        self._head = b""  # of that part
+
+    def read(self, size: int) -> memoryview:
+        """Bytes of one frame, `size` at most; none at the end of the file."""
+        if not self._block:
+            self._block = memoryview(self._file.read(size))
+            if self._digest is not None:
+                self._digest.update(self._block)
+        count = self._pass_over(self._block[:size])
+        data, self._block = self._block[:count], self._block[count:]
+        self.position += count
+        return data
+
+    def _pass_over(self, data: memoryview) -> int:
+        """Bytes up to the end of the frame, or all."""
+        if not self._missing and data:
+            self._parts, self.number = _frame_parts(), self.number + 1
+            self._missing = next(self._parts)
+        position = 0
+        while position < len(data):
+            self.is_open = True
+            count = min(self._missing, len(data) - position)
+            self._head += data[position : position + min(count, _HEAD_BYTES - len(self._head))]
+            position, self._missing = position + count, self._missing - count
+            while not self._missing:
+                head, self._head = self._head, b""
+                try:
+                    self._missing = self._parts.send(head)
+                except StopIteration:
+                    self.is_open = False
+                    return position
+        return position
+
+
+_HEAD_BYTES = 4
+
+
+def _frame_parts() -> Generator[int, bytes, None]:
+    """The parts of a frame one after the other (RFC 8878, 3.1): yields the size of each, is sent its first 4 bytes."""
+    magic = yield 4
+    if magic[1:] == ASIDE_MAGIC and magic[0] >> 4 == 5:
+        yield int.from_bytes((yield 4), "little")
+        return
+    while magic != ZSTD_MAGIC:  # no frame: the decompressor says so
+        yield 1
+    descriptor = (yield 1)[0]
+    single_segment = descriptor >> 5 & 1
+    content_size = (single_segment, 2, 4, 8)[descriptor >> 6]
+    yield 1 - single_segment + (0, 1, 2, 4)[descriptor & 3] + content_size
+    is_last = 0
+    while not is_last:
+        block = int.from_bytes((yield 3), "little")
+        is_last = block & 1
+        yield 1 if block >> 1 & 3 == 1 else block >> 3  # of a run of one byte, that byte
+    if descriptor & 4:
+        yield 4  # checksum
 
 
 def ahead(items: Generator[T, None, None], depth: int = 4) -> Generator[T, None, None]:
@@ -190,10 +245,7 @@ def replace_file(path: Path | str) -> Iterator[io.BufferedWriter]:
     What a process that was killed left of the same file is cleared away.
     """
     path = Path(path)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.tmp"):
-        if not _is_running(int(left.name.rsplit(".", 2)[1].partition("-")[0])):
-            left.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = _temporary(path)
     try:
         with open(temporary, "xb") as file:
             yield file
@@ -203,6 +255,46 @@ def replace_file(path: Path | str) -> Iterator[io.BufferedWriter]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def nameless_file(folder: Path | str) -> IO[bytes]:
+    """A new file in a folder, which vanishes when it is closed or its process ends, unless `name_file` names it."""
+    try:
+        return open(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
+    except (AttributeError, OSError):  # not on this system, or not in this folder
+        return tempfile.TemporaryFile(dir=folder)
+
+
+def name_file(file: IO[bytes], path: Path | str) -> None:
+    """Gives a file of `nameless_file` in the folder of `path` this name, whole and synced, as `replace_file` does.
+
+    Where the system can't do that, its content is copied.
+    """
+    path = Path(path)
+    file.flush()
+    os.fsync(file.fileno())
+    temporary = _temporary(path)
+    try:
+        # link() does not follow the link that /proc shows; linkat() does, and is called when a folder is given
+        os.link(f"/proc/self/fd/{file.fileno()}", temporary, src_dir_fd=0)
+    except (OSError, NotImplementedError):
+        with replace_file(path) as copy:
+            file.seek(0)
+            shutil.copyfileobj(file, copy, READ_BYTES)
+        return
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _temporary(path: Path) -> Path:
+    """A new name beside `path`; what a process that is gone left under such a name is cleared away."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*-*.tmp"):
+        if not _is_running(int(left.name.rsplit(".", 2)[1].partition("-")[0])):
+            left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def _is_running(process: int) -> bool:

@@ -49,7 +49,7 @@ class LevelCompiler(Compiler):
         changes: (S,) of `status.change_dtype`, as `Compiler` takes them.
     """
 
-    def __init__(self, tick_size: int, levels: int, buffer_bits: int = 16, changes: np.ndarray = NO_CHANGES) -> None:
+    def __init__(self, tick_size: int, levels: int, buffer_bits: int = 15, changes: np.ndarray = NO_CHANGES) -> None:
         super().__init__(tick_size, buffer_bits, changes)
         self.levels = levels
         self._rest = np.empty(0, _row_dtype)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import databento_dbn
 import numpy as np
 
+from bt_gym._jit import njit
 from bt_gym.errors import CorruptFileError, SymbolError
 
 NS_PER_DAY = 86_400_000_000_000
@@ -92,9 +93,14 @@ class Splitter:
 
         Records of one instrument stay in their order; each part is of one instrument id.
         """
+        if not len(records):
+            return []
         ids = records["instrument_id"]
         parts = []
-        if len(self._spans) <= FEW_IDS:  # a comparison each is cheaper than to sort
+        lowest, highest, _, _ = _bounds(records)
+        if lowest == highest:
+            by_id = [records]
+        elif len(self._spans) <= FEW_IDS:  # a comparison each is cheaper than to sort
             masks = [ids == number for number in self._spans]
             by_id = [records if mask.all() else records[mask] for mask in masks]
         else:
@@ -103,14 +109,29 @@ class Splitter:
         for same in by_id:
             if not len(same):
                 continue
+            _, _, first, last = _bounds(same)
             ts_recv = same["ts_recv"]
-            first, last = int(ts_recv.min()), int(ts_recv.max())
             for start, end, number in self._spans.get(int(same["instrument_id"][0]), ()):
                 if start <= first and last < end:
                     parts.append((start, number, same))
                 elif start <= last and first < end and len(some := same[(ts_recv >= start) & (ts_recv < end)]):
                     parts.append((start, number, some))
         return [(number, part) for _, number, part in sorted(parts, key=lambda part: part[0])]
+
+
+@njit
+def _bounds(records):
+    """Smallest and largest instrument id, smallest and largest ts_recv of records (R,), R >= 1."""
+    lowest = np.int64(records[0]["instrument_id"])
+    highest = lowest
+    first = np.int64(records[0]["ts_recv"])
+    last = first
+    for i in range(1, records.shape[0]):
+        lowest = min(lowest, np.int64(records[i]["instrument_id"]))
+        highest = max(highest, np.int64(records[i]["instrument_id"]))
+        first = min(first, np.int64(records[i]["ts_recv"]))
+        last = max(last, np.int64(records[i]["ts_recv"]))
+    return lowest, highest, first, last
 
 
 def read_mappings(path: Path, metadata: databento_dbn.Metadata) -> dict[str, tuple[Interval, ...]]:

@@ -1,38 +1,34 @@
-"""How a tape is made: one instrument's records through the compiler, into scratch files, into one Arrow file.
+"""How a tape is made: one instrument's records through the compiler into the file of a tape.
 
-Nothing is left behind when it fails, whenever that is: the scratch files have no name, and the tape gets its own when
-it is whole. Memory stays bounded whatever the length of the input.
+Nothing is left behind when it fails, whenever that is. Memory stays bounded whatever the length of the input.
 """
 
-import json
-import tempfile
-import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 
-from bt_gym.core.tape import block_dtype, event_dtype, record_dtype
-from bt_gym.data.compiler import Compiler, Piece, label_phases
+from bt_gym._jit import njit
+from bt_gym.data.compiler import Compiler, Piece
 from bt_gym.data.dbn import DbnFile
-from bt_gym.data.files import replace_file
 from bt_gym.data.l2 import LevelCompiler
-from bt_gym.errors import CapacityError, DataError, EmptyDataError, SymbolError, TapeError
-
-COLUMNS = {"records": record_dtype, "events": event_dtype, "blocks": block_dtype}
+from bt_gym.data.tape_file import TapeFile
+from bt_gym.errors import CapacityError, DataError, EmptyDataError, SymbolError
 
 
 class TapeWriter:
     """Compiles the records of one instrument, file by file, and writes its tape.
 
+    `feed` and `finish` yield the pieces of the tape; each is to be given to `append` before the next but one is taken,
+    which another thread may do.
+
     Args:
         symbol: of the instrument, for messages.
         tick_size: price grid in 1e-9.
         changes: of status, `status.change_dtype`.
-        folder: that the tape is for; scratch files lie there.
+        folder: that the tape is for.
         levels: a side that the records publish, 0 for trades alone; None for single orders.
     """
 
@@ -44,7 +40,8 @@ class TapeWriter:
             self.compiler = Compiler(tick_size, changes=changes)
         else:
             self.compiler = LevelCompiler(tick_size, levels, changes=changes)
-        self._scratch = _Scratch(folder)
+        self._file = TapeFile(folder)
+        self.append = self._file.append
         self._path = Path()
         self._publisher = self._instrument_id = -1
         self._before = self._latest = 0  # latest ts_recv of the files before, and of all
@@ -53,7 +50,7 @@ class TapeWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._scratch.close()
+        self._file.close()
 
     def begin_file(self, source: DbnFile) -> None:
         """The records that follow are of this file."""
@@ -61,54 +58,59 @@ class TapeWriter:
         self._before = self._latest
         self.compiler.begin_file()
 
-    def feed(self, records: np.ndarray) -> None:
+    def feed(self, records: np.ndarray) -> Iterator[Piece]:
         """Compiles records (R,) of one instrument id; R >= 1.
 
         Raises:
             DataError: they can't be used, or come before those of an earlier file.
         """
-        self._check_order(records)
-        self._check_publisher(records)
+        first, last, *publishers = _glance(records)
+        self._check_order(first, last)
+        self._check_publisher(publishers)
         with _named(self._path):
             instrument_id = int(records["instrument_id"][0])
             if self._instrument_id not in (-1, instrument_id):
-                self._scratch.append(self.compiler.begin_instrument())
+                yield self.compiler.begin_instrument()
             self._instrument_id = instrument_id
-            for piece in self.compiler.feed(records):
-                self._scratch.append(piece)
+            yield from self.compiler.feed(records)
 
-    def finish(self) -> dict[str, np.ndarray]:
-        """The columns of the tape, as long as this writer is open.
+    def finish(self) -> Iterator[Piece]:
+        """Compiles what waits.
 
         Raises:
-            EmptyDataError: nothing in them.
             DataError: what was fed doesn't make a tape.
         """
         with _named(self._path):
-            for piece in self.compiler.finish():
-                self._scratch.append(piece)
-        columns = self._scratch.columns()
+            yield from self.compiler.finish()
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns of the tape, all of which has been appended, as long as this writer is open.
+
+        Raises:
+            EmptyDataError: nothing in them.
+        """
+        columns = self._file.columns(self.compiler.stretches)
         if not len(columns["events"]):
             raise EmptyDataError(f"{self._path}: no complete event of {self.symbol}: request the data again")
-        label_phases(columns["events"], self.compiler.stretches)
         return columns
 
-    def _check_order(self, records: np.ndarray) -> None:
-        times = records["ts_recv"][records["ts_recv"] >= 0]
-        if not len(times):
+    def complete(self, path: Path, columns: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
+        """The tape appears at `path`, whole."""
+        self._file.complete(path, columns, metadata)
+
+    def _check_order(self, first: int, last: int) -> None:
+        if first < 0:
             return
-        if times[0] < self._before:
+        if first < self._before:
             raise DataError(
-                f"{self._path}: has a record of {_time(times[0])}, the file before it one of {_time(self._before)}: "
+                f"{self._path}: has a record of {_time(first)}, the file before it one of {_time(self._before)}: "
                 "give each file once, in the order of time"
             )
-        self._latest = max(self._latest, int(times.max()))
+        self._latest = max(self._latest, last)
 
-    def _check_publisher(self, records: np.ndarray) -> None:
+    def _check_publisher(self, seen: list[int]) -> None:
         """An order book is of one venue."""
-        publishers = {int(records["publisher_id"].min()), int(records["publisher_id"].max())}
-        if self._publisher >= 0:
-            publishers.add(self._publisher)
+        publishers = {*seen, self._publisher} if self._publisher >= 0 else set(seen)
         if len(publishers) > 1:
             raise SymbolError(
                 f"{self._path}: {self.symbol} comes from publishers {sorted(publishers)}, each with its "
@@ -117,47 +119,20 @@ class TapeWriter:
         (self._publisher,) = publishers
 
 
-class _Scratch:
-    """The columns of a tape under way, in files without a name: they vanish with the process, however it ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._files: dict[str, IO[bytes]] = {}
-        with writing(folder), ExitStack() as opened:
-            folder.mkdir(parents=True, exist_ok=True)
-            for column in COLUMNS:
-                self._files[column] = opened.enter_context(tempfile.TemporaryFile(dir=folder))
-            opened.pop_all()  # all of them are there: `close` closes them
-
-    def close(self) -> None:
-        for file in self._files.values():
-            with suppress(OSError):  # a full disk again, which has been told
-                file.close()
-
-    def append(self, piece: Piece) -> None:
-        with writing(self._folder):
-            for column, file in self._files.items():
-                file.write(getattr(piece, column).data)
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """All that was appended, mapped into memory."""
-        with writing(self._folder):
-            for file in self._files.values():
-                file.flush()
-        return {
-            column: np.memmap(self._files[column], dtype, "r+") if self._files[column].tell() else np.zeros(0, dtype)
-            for column, dtype in COLUMNS.items()
-        }
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Says in one line that a folder can't take a tape."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise TapeError(f"{folder}: can't write a tape here ({reason}): name another folder or make room") from None
+@njit
+def _glance(records):
+    """First ts_recv that is known (-1: none), the largest one, smallest and largest publisher id."""
+    first = np.int64(-1)
+    last = np.int64(-1)
+    low = np.int64(records[0]["publisher_id"])
+    high = low
+    for i in range(records.shape[0]):
+        last = max(last, records[i]["ts_recv"])
+        if first < 0:
+            first = max(first, records[i]["ts_recv"])
+        low = min(low, np.int64(records[i]["publisher_id"]))
+        high = max(high, np.int64(records[i]["publisher_id"]))
+    return first, last, low, high
 
 
 @contextmanager
@@ -171,33 +146,3 @@ def _named(path: Path) -> Iterator[None]:
 
 def _time(ts: int) -> str:
     return f"{np.datetime64(int(ts), 'ns')}Z"
-
-
-def write_tape(path: Path, columns: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:
-    """Writes a tape file, whole or not at all; `Tape.open` reads it."""
-    arrays = [_as_list(column) for column in columns.values()]
-    text = json.dumps(metadata, sort_keys=True).encode()
-    schema = pa.schema(
-        [pa.field(name, array.type, nullable=False) for name, array in zip(columns, arrays, strict=True)],
-        metadata={"bt_gym": text, "bt_gym_crc32": str(zlib.crc32(text))},
-    )
-    with writing(path.parent), replace_file(path) as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_batch(pa.record_batch(arrays, schema=schema))
-
-
-def _as_list(column: np.ndarray) -> pa.Array:
-    """A whole array as one list of rows of int32, without a copy."""
-    width = column.dtype.itemsize // 4
-    values = pa.Array.from_buffers(pa.int32(), len(column) * width, [None, pa.py_buffer(column.view(np.uint8))])
-    rows = pa.FixedSizeListArray.from_arrays(values, width)
-    return pa.LargeListArray.from_arrays(pa.array([0, len(column)], pa.int64()), rows)
-
-
-def crc(column: np.ndarray) -> int:
-    """Checksum of a column."""
-    return zlib.crc32(column.view(np.uint8).data)
-
-
-def one_line(error: Exception) -> str:
-    """What an error says first."""
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,8 +1,8 @@
 """Episode windows: where on a tape an episode may begin, and until when it lasts.
 
 A window is chosen by what is known when it begins: the clock, the phase, and how much has happened before. Its own
-future plays no part, or an agent would be trained and judged on hours that were picked by hindsight. The one exception
-can be switched off: by default a window that an interruption of trading cuts into is left out (`interruptions`).
+future plays no part, or an agent would be trained and judged on hours that were picked by hindsight: a window that an
+interruption of trading cuts into is kept. Who wants it otherwise (`interruptions="refuse"`) is told so in the report.
 """
 
 import datetime as dt
@@ -35,19 +35,19 @@ class WindowRule:
     """Which windows there are.
 
     >>> WindowRule(length_s=300, stride_s=60, hours=("08:30", "15:00"), zone="America/Chicago", min_events=100).words
-    '300 s every 60 s, 08:30-15:00 America/Chicago, at least 100 events in the 60 s before'
+    '300 s every 60 s, 08:30-15:00 America/Chicago, at least 100 events in the 60 s before, by what came before'
     """
 
     length_s: float  # of a window
     stride_s: float | None = None  # from start to start; None: `length_s`, one window after the other
     hours: tuple[str, str] | None = None
     """Local time of day, `("08:30", "15:00")`, in which a window must lie; an end before the beginning is on the next
-    day. None: from the first to the last continuous event."""
+    day. None: from the first continuous event to the last event."""
     zone: str = "UTC"  # of `hours`, IANA name
     min_events: int = 0  # received in the `lookback_s` before the start
     min_trades: int = 0  # events with trades, likewise
     lookback_s: float = 60
-    interruptions: str = "refuse"  # windows with a halt in them: "refuse" or "keep"
+    interruptions: str = "keep"  # windows with a halt in them: "keep", or "refuse", which looks ahead
 
     def __post_init__(self) -> None:
         """Refuses what makes no sense."""
@@ -58,8 +58,8 @@ class WindowRule:
         for name in ("min_events", "min_trades"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}, but must be a whole number from 0")
-        if self.interruptions not in ("refuse", "keep"):
-            raise ConfigError(f"interruptions is {self.interruptions!r}, but must be refuse or keep")
+        if self.interruptions not in ("keep", "refuse"):
+            raise ConfigError(f"interruptions is {self.interruptions!r}, but must be keep or refuse")
         try:
             ZoneInfo(self.zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -77,8 +77,8 @@ class WindowRule:
         ]
         if least:
             parts.append(f"at least {' and '.join(least)} in the {self.lookback_s:g} s before")
-        if self.interruptions == "keep":
-            parts.append("interruptions kept")
+        looks_ahead = self.interruptions == "refuse"
+        parts.append("no interruption in them (by hindsight)" if looks_ahead else "by what came before")
         return ", ".join(parts)
 
 
@@ -163,7 +163,7 @@ def _spans(events: np.ndarray, rule: WindowRule) -> list[tuple[int, int]]:
     times = events["ts_event"]
     if rule.hours is None:
         trading = times[events["flags"] & enums.PHASE_MASK == enums.PHASE_CONTINUOUS]
-        return [(int(trading[0]), int(trading[-1]) + 1)] if len(trading) else []
+        return [(int(trading[0]), int(times[-1]) + 1)] if len(trading) else []
     first, last = (EPOCH + dt.timedelta(days=int(ts) // NS_PER_DAY) for ts in (times[0], times[-1]))
     spans = []
     for number in range(-2, (last - first).days + 2):  # a local day may begin on the UTC day before or after

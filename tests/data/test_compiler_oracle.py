@@ -217,7 +217,7 @@ def test_tape__of_more_events_than_a_buffer_holds() -> None:
     count = 3 * BLOCK_EVENTS
     array = np.repeat(stream(nothing()), count)
     array["ts_event"] += np.arange(count)
-    tape = compile_array(array, buffer_bits=16 if not JIT_IS_OFF else 8)
+    tape = compile_array(array, buffer_bits=15 if not JIT_IS_OFF else 8)
     assert tape.events["source"].tolist() == list(range(1, count + 1))
     assert tape.blocks["event"].tolist() == [1, 1 + BLOCK_EVENTS, 1 + 2 * BLOCK_EVENTS]
 

@@ -157,9 +157,9 @@ class Disk:
             self.use()
             return File(path, mode)
 
-        def temporary(*, dir: Path) -> Any:
+        def nameless(folder: Path) -> Any:
             self.use()
-            return File(os.open(dir, os.O_TMPFILE | os.O_RDWR), "r+b")
+            return File(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "r+b")
 
         def checked(function: Any) -> Any:
             def run(*arguments: Any) -> Any:
@@ -169,7 +169,7 @@ class Disk:
             return run
 
         patch.setattr("bt_gym.data.files.open", opened, raising=False)
-        patch.setattr("tempfile.TemporaryFile", temporary)
+        patch.setattr("bt_gym.data.tape_file.nameless_file", nameless)
         patch.setattr("os.replace", checked(os.replace))
         patch.setattr("os.fsync", checked(os.fsync))
 

@@ -43,15 +43,15 @@ def starts(events: np.ndarray, **rule: object) -> list[float]:
 # --- by hand
 
 
-def test_windows__lie_on_a_grid_from_the_first_to_the_last_continuous_event() -> None:
+def test_windows__lie_on_a_grid_from_the_first_continuous_event_to_the_last_one() -> None:
     events = events_of(
         (0, PRE_OPEN, 0, False), *[(s, CONTINUOUS, 0, False) for s in range(10, 41)], (50, HALT, 0, False)
     )
-    assert starts(events, length_s=10) == [20.0, 30.0]  # at 10 nothing continuous is known yet
-    assert starts(events, length_s=10, stride_s=5) == [15.0, 20.0, 25.0, 30.0]
+    assert starts(events, length_s=10) == [20.0, 30.0, 40.0]  # at 10 nothing continuous is known yet
+    assert starts(events, length_s=10, stride_s=5) == [15.0, 20.0, 25.0, 30.0, 35.0, 40.0]
     rows = find_windows([events[:0], events], WindowRule(length_s=10)).rows
-    assert rows["day"].tolist() == [1, 1]
-    assert (rows["end"] - rows["start"]).tolist() == [10 * SECOND] * 2
+    assert rows["day"].tolist() == [1, 1, 1]
+    assert (rows["end"] - rows["start"]).tolist() == [10 * SECOND] * 3
     assert events["ts_event"][rows["event"]].tolist() == rows["start"].tolist()
 
 
@@ -86,13 +86,14 @@ def test_windows__activity_is_what_was_received_before() -> None:
     assert starts(events, **rule, min_trades=1) == []
 
 
-def test_windows__interruptions_are_refused_or_kept() -> None:
+def test_windows__interruptions_are_kept_or_refused() -> None:
     rows = [(s, HALT if 25 <= s < 28 else CONTINUOUS, 0, False) for s in range(10, 60)]
     events = events_of(*rows)
-    assert starts(events, length_s=5) == [15.0, 20.0, 30.0, 35.0, 40.0, 45.0, 50.0]
-    assert starts(events, length_s=5, stride_s=4) == [14.0, 18.0, 30.0, 34.0, 38.0, 42.0, 46.0, 50.0, 54.0]
-    assert starts(events, length_s=5, stride_s=4, interruptions="keep") == [14.0, 18.0, 22.0, *range(30, 55, 4)]
-    found = find_windows([events], WindowRule(length_s=5, stride_s=4))
+    assert starts(events, length_s=5, stride_s=4) == [14.0, 18.0, 22.0, *range(30, 55, 4)]
+    refuse = {"interruptions": "refuse"}
+    assert starts(events, length_s=5, **refuse) == [15.0, 20.0, 30.0, 35.0, 40.0, 45.0, 50.0]
+    assert starts(events, length_s=5, stride_s=4, **refuse) == [14.0, 18.0, *range(30, 55, 4)]
+    found = find_windows([events], WindowRule(length_s=5, stride_s=4, interruptions="refuse"))
     assert found.refused == {
         "not continuous at the start": 2,  # the first, and the one in the halt
         "too quiet before the start": 0,
@@ -100,7 +101,8 @@ def test_windows__interruptions_are_refused_or_kept() -> None:
         "beyond the data": 0,
     }
     assert found.report() == (
-        "9 windows (5 s every 4 s, all hours); refused 25.0% of 12 (not continuous at the start: 2, interrupted: 1)"
+        "9 windows (5 s every 4 s, all hours, no interruption in them (by hindsight)); "
+        "refused 25.0% of 12 (not continuous at the start: 2, interrupted: 1)"
     )
 
 
@@ -114,7 +116,8 @@ def test_windows__never_beyond_the_data() -> None:
 def test_report__of_nothing() -> None:
     found = find_windows([trading()], WindowRule(length_s=1, min_events=5, min_trades=2, lookback_s=10))
     assert found.report() == (
-        "0 windows (1 s every 1 s, all hours, at least 5 events and 2 trades in the 10 s before); refused none of 0"
+        "0 windows (1 s every 1 s, all hours, at least 5 events and 2 trades in the 10 s before, "
+        "by what came before); refused none of 0"
     )
 
 
@@ -175,7 +178,7 @@ def test_find_windows__equals_the_obvious_twin(rows: list, rule: WindowRule) -> 
     refused = dict.fromkeys(REASONS, 0)
     if rule.hours is None:
         trading_ts = [int(e["ts_event"]) for e in events if e["flags"] & enums.PHASE_MASK == CONTINUOUS]
-        spans = [(trading_ts[0], trading_ts[-1] + 1)] if trading_ts else []
+        spans = [(trading_ts[0], int(events["ts_event"][-1]) + 1)] if trading_ts else []
     else:
         first = MIDNIGHT if rule.hours[0] == "00:00" else MIDNIGHT - SECOND
         spans = [(first, first + 2 * SECOND)]
@@ -195,7 +198,7 @@ def test_find_windows__equals_the_obvious_twin(rows: list, rule: WindowRule) -> 
 @given(st.lists(EVENT, min_size=5, max_size=30), RULE, st.integers(0, 29))
 def test_find_windows__own_future_changes_nothing(rows: list, rule: WindowRule, pick: int) -> None:
     """Everything received from a window's start on is replaced: it is found as before."""
-    rule = WindowRule(**vars(rule) | {"interruptions": "keep", "hours": ("00:00", "00:00:02")})
+    rule = WindowRule(**vars(rule) | {"interruptions": "keep"})
     events = random_events(rows)
     found = find_windows([events], rule).rows
     if not len(found):
@@ -213,13 +216,17 @@ def test_find_windows__own_future_changes_nothing(rows: list, rule: WindowRule, 
 def test_find_windows__of_a_synthetic_session() -> None:
     session = generate(3, 60, THIN, pre_open_seconds=10, script=[(20, "halt"), (30, "auction")])
     events = compile_array(session.records).events
-    found = find_windows([events], WindowRule(length_s=5, min_trades=1, lookback_s=10))
+    found = find_windows([events], WindowRule(length_s=5, stride_s=2, min_trades=1, lookback_s=10))
     phases = events["flags"] & enums.PHASE_MASK
     assert len(found.rows) >= 4
     for window in found.rows:
+        assert window["start"] >= session.opens
+        assert phases[events["ts_event"] + events["delay"] < window["start"]][-1] == CONTINUOUS
+    trading = find_windows([events], WindowRule(5, 2, min_trades=1, lookback_s=10, interruptions="refuse"))
+    assert len(trading.rows) >= 4
+    for window in trading.rows:
         inside = (events["ts_event"] >= window["start"]) & (events["ts_event"] < window["end"])
         assert (phases[inside] == CONTINUOUS).all()
-        assert window["start"] >= session.opens
 
 
 @pytest.mark.parametrize(
@@ -234,7 +241,7 @@ def test_find_windows__of_a_synthetic_session() -> None:
         ({"zone": "../etc/passwd"}, "zone is"),
         ({"hours": ("8.30", "15:00")}, r"hours has '8\.30'"),
         ({"hours": ("08:30", "15:00+01:00")}, "the zone stands in"),
-        ({"interruptions": "maybe"}, "must be refuse or keep"),
+        ({"interruptions": "maybe"}, "must be keep or refuse"),
     ],
 )
 def test_window_rule__refuses_what_makes_no_sense(options: dict, words: str) -> None:
