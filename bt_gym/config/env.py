@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bt_gym import _yaml
 from bt_gym._section import Count, File, Number, Section, Several, Word, validate
-from bt_gym.config.env_action import ActionConfig, QuotesActionConfig, TargetActionConfig
+from bt_gym.config.env_action import ActionConfig, ParticipationActionConfig, QuotesActionConfig, TargetActionConfig
 from bt_gym.config.execution import ExecutionConfig
 from bt_gym.config.instruments import InstrumentConfig
 from bt_gym.config.risk import RiskLimitsConfig
@@ -63,9 +63,25 @@ class ObservationConfig(Section):
         return self
 
 
-class RewardConfig(Section):
-    """Change of equity in ticks on one lot, and what is added to shape it."""
+class OrderConfig(Section):
+    """The order to be executed, of the task `execution`."""
 
+    side: Literal["random", "buy", "sell"] = "random"
+    """`random`: drawn anew in every episode."""
+    quantity: Count | None = None
+    """Lots; drawn unless given."""
+    max_share: Annotated[Number, Field(gt=0, le=1)] = 0.05
+    """Most lots that are drawn, as a part of those traded in a window's length before the start; 1 at least."""
+
+
+class RewardConfig(Section):
+    """Change of equity in ticks on one lot (of the order to be executed, if there is one), and what shapes it."""
+
+    type: Literal["equity", "shortfall", "differential_sharpe"] = "equity"
+    """`equity`: marked at the mid; `shortfall`: what isn't executed yet stays marked at the arrival mid, of the task
+    `execution`; `differential_sharpe`: of the changes of equity (Moody and Saffell 2001)."""
+    rate: Annotated[Number, Field(gt=0, lt=1)] = 0.01
+    """Part of its averages that the differential Sharpe ratio replaces in a step."""
     inventory_penalty: Annotated[Number, Field(ge=0)] = 0.0
     """Ticks a second for one lot held, times the square of the lots."""
     dampening: Annotated[Number, Field(ge=0, le=1)] = 0.0
@@ -89,6 +105,8 @@ class EnvConfig(Section):
     """What the agent sees."""
     reward: RewardConfig = RewardConfig()
     """What it is paid for."""
+    order: OrderConfig | None = None
+    """What it has to execute."""
 
     @model_validator(mode="after")
     def _no_margin_calls(self) -> Self:
@@ -112,7 +130,8 @@ class EnvConfig(Section):
             elif isinstance(section, str | Path):
                 section = _yaml.read(section).data
             if isinstance(section, Mapping) and name in cls.model_fields:
-                own = cls.model_fields[name].default.model_dump(exclude_unset=True)
+                default = cls.model_fields[name].default
+                own = {} if default is None else default.model_dump(exclude_unset=True)
                 is_same = section.get("type", own.get("type")) == own.get("type")
                 section = {**own, **section} if is_same else section
             if section is not None:
@@ -138,3 +157,16 @@ class TradingConfig(EnvConfig):
     """The decision clock."""
     action: ActionConfig = TargetActionConfig(type="target")
     """What the numbers of an action mean."""
+
+
+class ExecutionTaskConfig(EnvConfig):
+    """`bt_gym/Execution-v0`: sell or buy some lots within five minutes, as a part of the market's volume."""
+
+    decision: DecisionConfig = DecisionConfig(interval_ms=1000.0)
+    """The decision clock."""
+    action: ActionConfig = ParticipationActionConfig(type="participation")
+    """What the numbers of an action mean."""
+    reward: RewardConfig = RewardConfig(type="shortfall")
+    """What it is paid for."""
+    order: OrderConfig = OrderConfig()
+    """What it has to execute."""

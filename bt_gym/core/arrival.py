@@ -186,6 +186,7 @@ def _enter(account, log, market, records, events, blocks, slot: int, ts: int) ->
         level = displayed(account, market, records, events, blocks, side, limit)
         order["ahead_known"] = level >= 0
         order["ahead"] = max(level, 0)
+        order["joined_behind"] = order["ahead"]
         order["priority"] = events[number]["end"]
         order["order_type"] = enums.ORDER_LIMIT  # whatever it was sent as
         join(order, level, np.int64(events[number]["bid"] if side == enums.BUY else events[number]["ask"]))

@@ -24,8 +24,11 @@ from bt_gym.core.execution import book_fill, deliver, run
 from bt_gym.core.features import (
     MAX_LAGS,
     STRIDE,
+    SUM_BOUGHT,
+    SUM_SOLD,
     SUMS,
     extract,
+    find_row,
     follow,
     look,
     memory_dtype,
@@ -39,7 +42,8 @@ from bt_gym.core.intents import INTENT_NEW, MAX_INTENTS, intent_dtype, send, sen
 from bt_gym.core.market import best_price, market_dtype, received_at, seek
 from bt_gym.core.matching import taken_at
 from bt_gym.core.orders import MAX_TAKEN, make_account_dtype, models_dtype, new_account, report_dtype
-from bt_gym.core.positions import equity, worth
+from bt_gym.core.positions import worth, worth2
+from bt_gym.core.rewards import REWARD_SHARPE, REWARD_SHORTFALL, differential_sharpe, step_dtype, value_of
 from bt_gym.core.tape import LADDER_TICKS, block_dtype, event_dtype, record_dtype
 
 MAX_ORDERS = 8
@@ -62,6 +66,8 @@ END_DATA = 3  # truncated: the tape is over
 END_CLOSE = 4  # terminated: the session is over
 END_LOSS = 5  # terminated: max_loss
 END_DRAWDOWN = 6  # terminated: max_drawdown
+END_DEADLINE = 7  # terminated: the time of the order to be executed is over
+END_COMPLETED = 8  # terminated: that order is done
 
 settings_dtype = np.dtype(
     [
@@ -72,6 +78,12 @@ settings_dtype = np.dtype(
         ("window", "<i8"),  # ns
         ("max_steps", "<i8"),  # 0: no limit
         ("ordered", "<i8"),  # 1: windows one after the other instead of at random
+        ("has_parent", "<i8"),  # 1: an order is to be executed
+        ("side", "<i8"),  # of it: enums.BUY, SELL; -1: drawn
+        ("quantity", "<i8"),  # lots of it; 0: drawn
+        ("max_share", "<f8"),  # most lots that are drawn, of those traded in the window before the start
+        ("reward", "<i8"),  # REWARD_*
+        ("rate", "<f8"),  # of REWARD_SHARPE
         ("inventory_penalty", "<f8"),  # ticks a second on one lot, times lots squared
         ("dampening", "<f8"),  # part of the gain of the open position that is not rewarded
         ("lags", "<i8", (MAX_LAGS,)),  # ns, of the features
@@ -121,6 +133,8 @@ request_dtype = np.dtype(
         ("start", "<i8"),  # ns in that first span; -1: drawn
         ("window", "<i8"),  # ns; 0: the settings'
         ("start_index", "<i8"),  # of ordered windows; -1: the seed, or go on
+        ("side", "<i8"),  # of the order to be executed; -1: the settings'
+        ("quantity", "<i8"),  # lots of it; 0: the settings'
         ("seed", "<i8"),  # -1: go on with the stream
         ("wanted", "<i8"),  # 1: reset this environment
     ],
@@ -136,6 +150,9 @@ episode_dtype = np.dtype(
         ("window", "<i8"),  # ns
         ("at_end", "<i8"),  # END_* when `end` is reached
         ("end_reason", "<i8"),  # END_*
+        ("parent", "<i8"),  # signed lots of the order to be executed; 0 without one
+        ("arrival2", "<i8"),  # twice the mid at the start, ticks
+        ("executed", "<i8"),  # lots of it that were done when the episode ended, before the rest was sent
         ("steps", "<i8"),
         ("pnl", "<i8"),  # 1e-6: at the exchange's truth, fees included, marked; flattened when terminated
         ("pnl_liquidated", "<i8"),  # 1e-6: the same with the position sent home against the book
@@ -143,6 +160,7 @@ episode_dtype = np.dtype(
         ("trades", "<i8"),  # fills
         ("lots", "<i8"),  # filled
         ("maker_lots", "<i8"),
+        ("queued", "<i8"),  # sum over them of the lots that were ahead when their order joined its queue
         ("lots_sent", "<i8"),  # of new orders
         ("messages", "<i8"),  # requests sent
         ("invalid_actions", "<i8"),
@@ -166,6 +184,7 @@ env_dtype = np.dtype(
         ("now", "<i8"),  # ns: decision time. From here to the log a reset copies the template of the tape
         ("equity", "<i8"),  # 1e-6: as known at the last decision
         ("mark2", "<i8"),  # the mark at the last decision
+        ("moments", "<f8", (2,)),  # of REWARD_SHARPE
         ("is_done", "<i8"),  # 1: the episode is over, or never began
         ("episode", episode_dtype),
         ("sent", sent_dtype),
@@ -192,8 +211,8 @@ _ENDED_WORD, _EPISODE_WORD = _word_of("ended"), _word_of("episode")
 
 _EPISODE_WORDS = episode_dtype.itemsize // 8
 
-ENVS, TEMPLATES, SOURCES, SPANS, SETTINGS, CODES, REQUESTS, FRAMES, FINAL_FRAMES, SCALING = range(0, 20, 2)
-CONTEXT_SIZE = 20
+ENVS, TEMPLATES, SOURCES, SPANS, SETTINGS, CODES, REQUESTS, FRAMES, FINAL_FRAMES, SCALING, STEPS = range(0, 22, 2)
+CONTEXT_SIZE = 22
 
 _records_at = array_at(record_dtype)
 _events_at = array_at(event_dtype)
@@ -206,6 +225,7 @@ _spans_at = array_at(span_dtype)
 _settings_at = array_at(settings_dtype)
 _codes_at = array_at(np.dtype("<i4"))
 _requests_at = array_at(request_dtype)
+_steps_at = array_at(step_dtype)
 _bytes_at = array_at(np.dtype("<u1"))
 _floats_at = array_at(np.dtype("<f4"))
 _scaling_at = array_at(np.dtype("<f8"))
@@ -230,6 +250,7 @@ def make_context(
     frames: np.ndarray,
     final_frames: np.ndarray,
     scaling: np.ndarray,
+    steps: np.ndarray,
 ) -> np.ndarray:
     """Addresses and lengths of a batch's arrays; the caller keeps them alive, and those that `sources` names.
 
@@ -245,6 +266,7 @@ def make_context(
             where an observation is one row of features.
         final_frames: likewise, written for finished environments under RESET_SAME_STEP.
         scaling: (F, 2) float64 of `frames.scale`; (0, 2) for none.
+        steps: (N,) of `rewards.step_dtype`, written; (0,) where nobody asks for it.
     """
     context = np.zeros(CONTEXT_SIZE, np.int64)
     arrays = {
@@ -258,6 +280,7 @@ def make_context(
         FRAMES: frames,
         FINAL_FRAMES: final_frames,
         SCALING: scaling,
+        STEPS: steps,
     }
     for index, array in arrays.items():
         context[index] = array.ctypes.data
@@ -335,6 +358,23 @@ def _open(sources, source: int):
 
 
 @njit
+def _draw_parent(env, settings, request, rows, received: int, start: int) -> int:
+    """Signed lots to execute: as asked for, or drawn; what is drawn depends on nothing behind the start."""
+    side = request["side"] if request["side"] >= 0 else settings["side"]
+    if side < 0:
+        side = draw(env["seed"], env["episodes"] + (1 << 30), 2)
+    lots = request["quantity"] if request["quantity"] > 0 else settings["quantity"]
+    if lots == 0:
+        sums = env["memory"]["sums"]
+        row = rows[find_row(rows, 0, received // STRIDE, start - settings["window"] - env["market"]["extra_delay"])]
+        traded = np.int64(0)
+        for column in (SUM_BOUGHT, SUM_SOLD):
+            traded += (np.int64(sums[column]) - np.int64(row["sums"][column])) & 0xFFFFFFFF
+        lots = 1 + draw(env["seed"], env["episodes"] + (3 << 30), max(np.int64(settings["max_share"] * traded), 1))
+    return lots if side == enums.BUY else -lots
+
+
+@njit
 def _reset_one(context, index: int, request) -> None:
     """Begins an episode: the market as received by its start, an account without orders."""
     env = _envs_at(context[ENVS], context[ENVS + 1])[index]
@@ -362,7 +402,7 @@ def _reset_one(context, index: int, request) -> None:
     episode["start"] = start
     episode["window"] = window
     episode["end"] = min(start + window, span["close"])
-    episode["at_end"] = END_WINDOW
+    episode["at_end"] = END_DEADLINE if settings["has_parent"] else END_WINDOW
     if start + window > span["close"]:
         episode["at_end"] = END_CLOSE if span["is_close"] else END_DATA
     env["now"] = start
@@ -378,6 +418,10 @@ def _reset_one(context, index: int, request) -> None:
         memory["sums"][column] = rows[received // STRIDE]["sums"][column]
     follow(memory, market, records, events, blocks, rows, received)
     restart(memory)
+    if settings["has_parent"]:
+        episode["parent"] = _draw_parent(env, settings, request, rows, received, start)
+        memory["parent"] = episode["parent"]
+    episode["arrival2"] = market["mark2"]
     env["account"]["event"] = received
     env["account"]["models"]["account"] = draw(env["seed"], env["episodes"] + (1 << 31), 1 << 31)  # its own draws
     env["mark2"] = market["mark2"]
@@ -493,16 +537,18 @@ def _advance(env, records, events, blocks, until: int, on_fill: bool) -> int:
 
 
 @njit
-def _liquidated(account, market, events) -> tuple[int, int]:
-    """(equity, fees on top) in 1e-6 at the exchange's truth if the position were sent home on the book as received."""
+def _completed(env, events) -> tuple[int, int]:
+    """(value, fees on top) in 1e-6 at the exchange's truth if what is held, or owed, were sent against the book."""
+    account, market, episode = env["account"], env["market"], env["episode"]
     position, models = account["position"], account["models"]
     tick_value = models["tick_value"]
-    left = abs(np.int64(position["size"]))
-    value = position["cash"] - position["fees"]
+    open_lots = np.int64(position["size"]) - episode["parent"]
+    left = abs(open_lots)
+    value = position["cash"] - position["fees"] + worth2(episode["parent"], episode["arrival2"], tick_value)
     fees = np.int64(0)
     if left == 0:
         return value, fees
-    sign = 1 if position["size"] > 0 else -1
+    sign = 1 if open_lots > 0 else -1
     side = enums.BID if sign > 0 else enums.ASK
     number = market["event"] - 1
     tick = best_price(events[number], side)
@@ -517,7 +563,7 @@ def _liquidated(account, market, events) -> tuple[int, int]:
             lots = min(left, max(np.int64(market["ladder"][side, offset]) - taken_at(account, side, tick), 0))
         if lots > 0:
             value += worth(sign * lots, tick, tick_value)
-            fees += fee_of(models, volume, lots, tick, enums.LIQUIDITY_TAKER, left == abs(position["size"]))
+            fees += fee_of(models, volume, lots, tick, enums.LIQUIDITY_TAKER, left == abs(open_lots))
             volume += lots
             left -= lots
         if left == 0:
@@ -528,16 +574,19 @@ def _liquidated(account, market, events) -> tuple[int, int]:
 
 @njit
 def _finish(env, events, reason: int) -> int:
-    """The episode is over: settles at the exchange's truth; returns the final equity in 1e-6."""
+    """The episode is over: settles at the exchange's truth; returns the final value in 1e-6."""
     account, market, episode = env["account"], env["market"], env["episode"]
     env["is_done"] = 1
     episode["end_reason"] = reason
     _learn(env, np.int64(2**62))
     tick_value = account["models"]["tick_value"]
-    marked = equity(account["position"], market["mark2"], tick_value)
+    parent = episode["parent"]
+    marked = value_of(account["position"], parent, episode["arrival2"], market["mark2"], tick_value)
     episode["fees"] = account["position"]["fees"]
     episode["max_inventory"] = account["position"]["max_size"]
-    episode["pnl_liquidated"], fees = _liquidated(account, market, events)
+    episode["queued"] = account["queued"]
+    episode["executed"] = (1 if parent > 0 else -1) * account["position"]["size"]
+    episode["pnl_liquidated"], fees = _completed(env, events)
     episode["pnl"] = marked
     if reason >= END_CLOSE:
         episode["pnl"] = episode["pnl_liquidated"]
@@ -599,6 +648,11 @@ def _step_one(
 ) -> tuple[float, int]:
     """(reward, END_*) of one step."""
     market, account, episode, memory = env["market"], env["account"], env["episode"], env["memory"]
+    inventory, fees, volume = (
+        account["known_position"]["size"],
+        account["known_position"]["fees"],
+        account["known_position"]["volume"],
+    )
     _act(env, events, settings, action, env["now"])
     now = _advance(env, records, events, blocks, _next_decision(env, events, settings), settings["on_fill"] != 0)
     before = env["now"]
@@ -609,8 +663,10 @@ def _step_one(
     episode["steps"] += 1
 
     tick_value = account["models"]["tick_value"]
-    position = account["known_position"]
-    value = equity(position, market["mark2"], tick_value)
+    position, parent = account["known_position"], episode["parent"]
+    if episode["arrival2"] == enums.NO_TICK:
+        episode["arrival2"] = market["mark2"]
+    value = value_of(position, parent, episode["arrival2"], market["mark2"], tick_value)
     episode["peak"] = max(episode["peak"], value)
     fallen = episode["peak"] - value
     episode["max_drawdown"] = max(episode["max_drawdown"], fallen)
@@ -620,25 +676,41 @@ def _step_one(
         reason = END_LOSS
     elif 0 <= limits["max_drawdown"] <= fallen:
         reason = END_DRAWDOWN
+    elif parent != 0 and position["size"] == parent:
+        reason = END_COMPLETED
     elif now >= episode["end"]:
         reason = episode["at_end"]
     elif episode["steps"] == settings["max_steps"]:
         reason = END_STEPS
     _observe(context, index, env, settings, records, events, blocks, codes, out, False)
 
-    shaping = 0.0
-    size = np.float64(position["size"])
-    if settings["inventory_penalty"] != 0.0:
-        shaping -= settings["inventory_penalty"] * size * size * (now - before) / NS_PER_SECOND
-    if settings["dampening"] != 0.0:
-        shaping -= settings["dampening"] * max(0.0, size * (market["mark2"] - env["mark2"]) / 2)
+    if settings["reward"] == REWARD_SHORTFALL:
+        value = value_of(position, parent, episode["arrival2"], episode["arrival2"], tick_value)
+    open_lots = np.float64(position["size"] - parent)
+    mid_change = (market["mark2"] - env["mark2"]) / 2
     if reason != END_NONE:
         value = _finish(env, events, reason)
-    reward = (value - env["equity"]) / tick_value + shaping
+    gain = (value - env["equity"]) / (tick_value * max(abs(parent), 1))
+    shaping = 0.0
+    if settings["inventory_penalty"] != 0.0:
+        shaping -= settings["inventory_penalty"] * open_lots * open_lots * (now - before) / NS_PER_SECOND
+    if settings["dampening"] != 0.0:
+        shaping -= settings["dampening"] * max(0.0, open_lots * mid_change)
+    if settings["reward"] == REWARD_SHARPE:
+        shaping += differential_sharpe(env["moments"], gain, settings["rate"]) - gain
     episode["shaping"] += shaping
     env["equity"] = value
     env["mark2"] = market["mark2"]
-    return reward, reason
+    if context[STEPS + 1] > 0:
+        row = _steps_at(context[STEPS], context[STEPS + 1])[index]
+        row["gain"] = gain
+        row["inventory_before"] = inventory
+        row["inventory"] = position["size"]
+        row["mid_change"] = mid_change
+        row["elapsed_s"] = (now - before) / NS_PER_SECOND
+        row["fees"] = (position["fees"] - fees) / tick_value
+        row["filled"] = position["volume"] - volume
+    return gain + shaping, reason
 
 
 @njit
@@ -651,7 +723,7 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
         last: one more than the last.
         actions: (N, D) float64; a row that is none of the scheme's does nothing and is counted.
         observations: (N, F) float32, written; of the new episode where RESET_SAME_STEP has begun one.
-        rewards: (N,) float64, written: ticks on one lot.
+        rewards: (N,) float64, written: ticks on one lot, or on one of the order to be executed.
         terminated: (N,) bool, written.
         truncated: (N,) bool, written.
         finals: (N, F) float32, written for finished environments under RESET_SAME_STEP: their last observation.
@@ -670,6 +742,8 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
         rewards[index] = 0.0
         terminated[index] = False
         truncated[index] = False
+        if context[STEPS + 1] > 0:
+            _steps_at(context[STEPS], context[STEPS + 1])[index]["elapsed_s"] = 0.0
         if env["is_done"]:
             if settings["autoreset"] == RESET_NEXT_STEP:
                 _begin(context, index, env, requests[index], sources, settings, codes, observations[index])

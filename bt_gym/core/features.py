@@ -90,6 +90,8 @@ OWN_DISTANCE = 21
 OWN_QUEUE = 22
 OWN_IN_FLIGHT = 23
 REMAINING = 24
+REMAINING_QUANTITY = 25
+PARENT_SIDE = 26
 
 _LEVEL_FEATURES = {
     "bid_price": (BID_PRICE, "squashed ticks below the mid"),
@@ -118,6 +120,8 @@ _PLAIN_FEATURES = {
     "inventory": (INVENTORY, 0, "lots held as known / max_position, else squashed lots"),
     "unrealised_pnl": (UNREALISED, 0, "squashed ticks on one lot"),
     "remaining_time": (REMAINING, 0, "part of the episode's window"),
+    "remaining_quantity": (REMAINING_QUANTITY, 0, "part of the order to be executed, as known; 0 without one"),
+    "side": (PARENT_SIDE, 0, "of the order to be executed: 1 buy, -1 sell; 0 without one"),
     **{
         f"own_{side}{name}": (kind, code, unit)
         for code, side in ((enums.BID, "bid"), (enums.ASK, "ask"))
@@ -157,7 +161,7 @@ MARKET_FEATURES = (
 OWN_FEATURES = (*(name for name in _PLAIN_FEATURES if name.startswith("own_")), "inventory", "unrealised_pnl")
 """Of the account as known."""
 
-EPISODE_FEATURES = ("remaining_time",)
+EPISODE_FEATURES = ("remaining_time", "remaining_quantity", "side")
 """Of an episode of an environment."""
 
 GROUPS = ("market", "own", "episode")
@@ -166,7 +170,7 @@ GROUPS = ("market", "own", "episode")
 DEFAULT_FEATURES = (
     *MARKET_FEATURES,
     *(name for name in OWN_FEATURES if not name.endswith("in_flight")),  # constant where latency is below the clock
-    *EPISODE_FEATURES,
+    "remaining_time",
 )
 """What an environment's agent sees unless told otherwise."""
 
@@ -355,7 +359,7 @@ def received_by(events, first: int, last: int, until: int, extra_delay: int) -> 
 
 
 @njit
-def _find_row(rows, first: int, last: int, until: int) -> int:
+def find_row(rows, first: int, last: int, until: int) -> int:
     """Last row from `first` to `last` whose events were all received by `until` (ns): gallop, then bisect."""
     step = 1
     low = first
@@ -388,7 +392,7 @@ def look(memory, market, events, rows, now: int, lags, depth: int) -> None:
         if lags[index] == 0:
             break
         until = now - lags[index] - delay
-        edge = _find_row(rows, memory["edges"][index], received // STRIDE, until)
+        edge = find_row(rows, memory["edges"][index], received // STRIDE, until)
         number = edge * STRIDE
         while number < received and received_at(events[number], 0) <= until:
             number += 1
@@ -574,6 +578,13 @@ def _own_feature(memory, account, log, market, records, events, blocks, kind: in
     if kind == INVENTORY:
         size = np.int64(account["known_position"]["size"])
         return size / models["max_position"] if models["max_position"] > 0 else squash_of(size)
+    if kind >= REMAINING_QUANTITY:
+        parent = np.int64(memory["parent"])
+        if parent == 0:
+            return 0.0
+        if kind == PARENT_SIDE:
+            return 1.0 if parent > 0 else -1.0
+        return (parent - np.int64(account["known_position"]["size"])) / parent
     if kind == UNREALISED:
         if account["known_position"]["size"] == 0:
             return 0.0

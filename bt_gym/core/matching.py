@@ -72,6 +72,8 @@ def fill(account, log, order, ts: int, event: int, price: int, size: int, liquid
     if liquidity == enums.LIQUIDITY_TAKER and models["impact"]["model"] != enums.IMPACT_NONE:
         footprint, order_id = account["footprint"], order["order_id"]
         impact = charge(models["impact"], footprint, models["tick_value"], order_id, side, ts, price, size)
+    if liquidity == enums.LIQUIDITY_MAKER:
+        account["queued"] += size * np.int64(order["joined_behind"])
     order["filled"] += size
     order["leaves"] -= size
     apply_fill(account["position"], side, size, price, models["tick_value"], fee, impact)

@@ -46,6 +46,7 @@ order_dtype = np.dtype(
         ("known_price", "<i4"),  # limit in ticks likewise; 0 of a market order before its protection price is reported
         ("known_trigger", "<i4"),  # ticks, of a stop: as sent, or as the answer to the last modify has it
         ("ahead", "<i4"),  # displayed lots before it in the queue; see `ahead_known`
+        ("joined_behind", "<i4"),  # what that was when it joined its queue, as far as the level was shown
         ("priority", "<i4"),  # tape record at its arrival: a record's priority below it is ahead
         ("trade_ahead", "<i4"),  # lots of the trade under way that went to orders ahead
         ("side", "i1"),  # enums.BUY, SELL
@@ -221,6 +222,7 @@ def make_account_dtype(
             ("trade_side", "<i4"),  # resting side of the trade under way, -1 without one
             ("trade_tick", "<i4"),
             ("trade_volume", "<i4"),  # what is left of it for the level
+            ("queued", "<i8"),  # sum over all lots filled as maker of their order's `joined_behind`
             ("position", position_dtype),  # at the exchange
             ("known_position", position_dtype),  # as reported
             ("footprint", make_footprint_dtype(max_pushes)),  # of own taking in the price, at the exchange

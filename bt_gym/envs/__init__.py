@@ -2,7 +2,11 @@
 
 import gymnasium
 
-IDS = {"bt_gym/MarketMaking-v0": "market_making", "bt_gym/Trading-v0": "trading"}
+IDS = {
+    "bt_gym/MarketMaking-v0": "market_making",
+    "bt_gym/Execution-v0": "execution",
+    "bt_gym/Trading-v0": "trading",
+}
 """Ids, and the task of each: a changed default is a new version."""
 
 

@@ -9,16 +9,19 @@ from typing import Any, TypedDict
 import gymnasium as gym
 import numpy as np
 
-from bt_gym.config.env import EnvConfig, MarketMakingConfig, TradingConfig
-from bt_gym.config.env_action import ParticipationActionConfig
-from bt_gym.core import batch, enums, features
+from bt_gym.config.env import EnvConfig, ExecutionTaskConfig, MarketMakingConfig, TradingConfig
+from bt_gym.core import batch, enums, features, rewards
 from bt_gym.data.tape import SUFFIX, Tape
 from bt_gym.envs.markets import Markets, open_tapes
 from bt_gym.errors import CapacityError, ConfigError
 from bt_gym.strategy.observation import ObservationForm
 from bt_gym.strategy.scheme import ActionScheme, make_scheme
 
-TASKS: dict[str, type[EnvConfig]] = {"market_making": MarketMakingConfig, "trading": TradingConfig}
+TASKS: dict[str, type[EnvConfig]] = {
+    "market_making": MarketMakingConfig,
+    "execution": ExecutionTaskConfig,
+    "trading": TradingConfig,
+}
 
 _CLOCKS = {"time": batch.CLOCK_TIME, "records": batch.CLOCK_RECORDS, "trades": batch.CLOCK_TRADES}
 _REASONS = {code: name for code, name in enums.names("REASON_").items() if code}
@@ -29,8 +32,16 @@ _ENDS = {
     batch.END_CLOSE: "session_close",
     batch.END_LOSS: "max_loss",
     batch.END_DRAWDOWN: "max_drawdown",
+    batch.END_DEADLINE: "deadline",
+    batch.END_COMPLETED: "completed",
 }
-OPTIONS = ("reset_mask", "day", "instrument", "start_ns", "window_s", "start_index")
+_REWARDS = {
+    "equity": rewards.REWARD_EQUITY,
+    "shortfall": rewards.REWARD_SHORTFALL,
+    "differential_sharpe": rewards.REWARD_SHARPE,
+}
+_SIDES = {"random": -1, "buy": enums.BUY, "sell": enums.SELL}
+OPTIONS = ("reset_mask", "day", "instrument", "start_ns", "window_s", "start_index", "side", "quantity")
 """What `reset(options=...)` takes."""
 _EMPTY = "data is empty: give tapes or files, or leave it out for the synthetic data set"
 _KINDS: dict[Any, str] = {np.int64: "whole number", np.float64: "number", np.str_: "text"}
@@ -46,6 +57,7 @@ class Sections(TypedDict, total=False):
     action: Any
     observation: Any
     reward: Any
+    order: Any
 
 
 class Batch:
@@ -72,8 +84,10 @@ class Batch:
         self.config = TASKS[task].from_sections(**sections)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
         action = self.config.action
-        if isinstance(action, ParticipationActionConfig):
-            raise ConfigError(f"action.type is participation: the task {task} has no parent order")
+        if self.config.order is None:
+            for section, value in (("action", action.type), ("reward", self.config.reward.type)):
+                if value in ("participation", "shortfall"):
+                    raise ConfigError(f"{section}.type is {value}, but no order is to be executed: give `order`")
         self.form = ObservationForm(self.config)
         self.features = self.form.features
         self.scheme = make_scheme(action, self.features.lags)
@@ -82,6 +96,7 @@ class Batch:
         self.envs = batch.new_envs(count, self.markets.sources["models"][:1])
         self.requests = np.zeros(count, batch.request_dtype)
         self.frames = self.form.new_frames(count)
+        self.steps = np.zeros(0, rewards.step_dtype)
         self.final_frames = self.form.new_frames(count if autoreset == batch.RESET_SAME_STEP else 0)
         self.context = batch.make_context(
             self.envs,
@@ -94,6 +109,7 @@ class Batch:
             self.frames,
             self.final_frames,
             self.form.scaling,
+            self.steps,
         )
         self.action_space = _action_space(self.scheme)
         self.observation_space = _observation_space(self.form)
@@ -111,6 +127,13 @@ class Batch:
         row["window"] = round(config.data.window_s * 1e9)
         row["max_steps"] = max_steps or 0
         row["ordered"] = config.data.sampling == "ordered"
+        if config.order is not None:
+            row["has_parent"] = 1
+            row["side"] = _SIDES[config.order.side]
+            row["quantity"] = config.order.quantity or 0
+            row["max_share"] = config.order.max_share
+        row["reward"] = _REWARDS[reward.type]
+        row["rate"] = reward.rate
         row["inventory_penalty"] = reward.inventory_penalty
         row["dampening"] = reward.dampening
         row["lags"] = self.features.lags
@@ -127,8 +150,8 @@ class Batch:
         requests = self.requests
         requests["first_span"] = 0
         requests["last_span"] = len(self.markets.spans)
-        requests["start"] = requests["start_index"] = requests["seed"] = -1
-        requests["window"] = 0
+        requests["start"] = requests["start_index"] = requests["seed"] = requests["side"] = -1
+        requests["window"] = requests["quantity"] = 0
         requests["wanted"] = 1
 
     def request(self, wanted: np.ndarray, seeds: np.ndarray | None, options: Mapping[str, Any]) -> None:
@@ -155,6 +178,8 @@ class Batch:
             if not ((seconds > 0) & (seconds <= 86_400)).all():
                 raise ConfigError(f"options['window_s'] is {options['window_s']}: must be above 0, at most 86400")
             requests["window"] = np.round(seconds * 1e9)
+        if {"side", "quantity"} & set(options):
+            self._request_order(options)
         if {"day", "instrument", "start_ns"} & set(options):
             columns = [
                 self._each(options[name], name, dtype) if name in options else [None] * len(requests)
@@ -162,6 +187,20 @@ class Batch:
             ]
             for index in np.flatnonzero(wanted):
                 self._pin(requests[index], *(column[index] for column in columns))
+
+    def _request_order(self, options: Mapping[str, Any]) -> None:
+        """Notes side and lots of the orders to be executed."""
+        if self.config.order is None:
+            raise ConfigError("options 'side' and 'quantity' are of an order to be executed: there is none")
+        if "side" in options:
+            sides = self._each(options["side"], "side", np.str_).tolist()
+            if unknown := set(sides) - {"buy", "sell"}:
+                raise ConfigError(f"options['side'] is {min(unknown)}: must be buy or sell")
+            self.requests["side"] = [_SIDES[side] for side in sides]
+        if "quantity" in options:
+            self.requests["quantity"] = self._each(options["quantity"], "quantity", np.int64)
+            if not ((self.requests["quantity"] >= 1) & (self.requests["quantity"] <= 10**6)).all():
+                raise ConfigError(f"options['quantity'] is {options['quantity']}: must be from 1 to 1000000 lots")
 
     def _each(self, value: Any, name: str, dtype: Any) -> np.ndarray:
         """An option as one value per environment."""
@@ -206,10 +245,20 @@ class Batch:
     def reset_info(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """What a reset tells, an array (m,) each, for rows (m,) of `envs`."""
         episode = rows["episode"]
-        return {
+        info = {
             "day": self.markets.days[episode["source"]],
             "tape": episode["source"],
             "start_ns": episode["start"],
+        }
+        return info if self.config.order is None else info | self._order_info(episode)
+
+    def _order_info(self, episode: np.ndarray) -> dict[str, np.ndarray]:
+        """The orders to be executed: +1 buy or -1 sell, lots, and the mid at the start in currency."""
+        ticks = np.array([one.tick_size_nanos for one in self.markets.instruments])[episode["source"]]
+        return {
+            "side": np.sign(episode["parent"]),
+            "quantity": np.abs(episode["parent"]),
+            "arrival_price": episode["arrival2"] * ticks / 2e9,
         }
 
     def end_info(self, episode: np.ndarray) -> dict[str, np.ndarray]:
@@ -223,6 +272,7 @@ class Batch:
             "shaping": episode["shaping"],
             "trades": trades,
             "volume": lots,
+            "queue_at_fill": episode["queued"] / np.maximum(episode["maker_lots"], 1),
             "maker_share": episode["maker_lots"] / np.maximum(lots, 1),
             "fill_ratio": lots / np.maximum(episode["lots_sent"], 1),
             "messages": episode["messages"],
@@ -232,6 +282,11 @@ class Batch:
             "steps": episode["steps"],
             "end_of_data": episode["end_reason"] == batch.END_DATA,
         }
+        if self.config.order is not None:
+            info |= self._order_info(episode)
+            values = np.array([one.tick_value_micros for one in self.markets.instruments])[episode["source"]]
+            info["shortfall"] = -episode["pnl_liquidated"] / (values * info["quantity"])
+            info["completed"] = episode["executed"] / info["quantity"]
         for code, name in _REASONS.items():
             info[f"rejects_{name}"] = episode["rejects"][:, code].astype(np.int64)
         info["end_reason"] = np.array([_ENDS[int(code)] for code in episode["end_reason"]], object)

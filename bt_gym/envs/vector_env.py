@@ -96,8 +96,8 @@ class BtVectorEnv(VectorEnv):
         Args:
             seed: of environment 0, the others' are seed + index; or one for each; None goes on with their streams.
             options: `reset_mask` (N,) bool: reset only these. `day` (YYYYMMDD), `instrument`, `start_ns`, `window_s`,
-                `start_index` (of ordered windows; else the seed): one value, or (N,) of them; for this reset only.
-                Never changed.
+                `start_index` (of ordered windows; else the seed), `side` and `quantity` (of an order to be executed):
+                one value, or (N,) of them; for this reset only. Never changed.
 
         Raises:
             TypeError, ValueError: `seed` or `reset_mask` has a wrong type or length.
@@ -248,6 +248,10 @@ class BtVectorEnv(VectorEnv):
     def _put(self, infos: dict[str, Any], values: dict[str, np.ndarray], where: np.ndarray) -> None:
         """Spreads arrays (m,) over the N places of the mask `where`, each key with its own mask."""
         for key, some in values.items():
+            if key in infos:  # others of this step have it too
+                infos[key][where] = some
+                infos[f"_{key}"] |= where
+                continue
             every = (
                 np.full(self.num_envs, None, object) if some.dtype == object else np.zeros(self.num_envs, some.dtype)
             )

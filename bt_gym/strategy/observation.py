@@ -39,7 +39,7 @@ class ObservationForm:
         self.kind = section.form
         self.height = 2 * section.levels if self.kind == "image" else 0
         self.stack = section.stack or (IMAGE_STACK if self.height else 1)
-        names = section.features or default_features(config.action)
+        names = section.features or default_features(config.action, config.order is not None)
         try:
             self.features = FeatureSet(() if self.height else names, make_scheme(config.action).lags)
         except ValueError as error:

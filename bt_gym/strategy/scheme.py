@@ -132,8 +132,13 @@ def _fill(kernel: np.ndarray, **lists: tuple[float, ...]) -> None:
         kernel[f"{name}s"][0, : len(values)] = values
 
 
-def default_features(action: Preset) -> tuple[str, ...]:
-    """Names of what is observed unless told otherwise: who rests no orders sees none."""
-    if isinstance(action, TargetActionConfig):
-        return tuple(name for name in DEFAULT_FEATURES if not name.startswith("own_"))
-    return DEFAULT_FEATURES
+def default_features(action: Preset, has_order: bool) -> tuple[str, ...]:
+    """Names of what is observed unless told otherwise: who rests no orders sees none.
+
+    Args:
+        action: the section.
+        has_order: an order is to be executed.
+    """
+    own = not isinstance(action, TargetActionConfig)
+    names = DEFAULT_FEATURES if own else tuple(name for name in DEFAULT_FEATURES if not name.startswith("own_"))
+    return (*names, "remaining_quantity", "side") if has_order else names

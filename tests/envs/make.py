@@ -19,7 +19,8 @@ from bt_gym.envs.vector_env import BtVectorEnv
 
 ID = "bt_gym/MarketMaking-v0"
 TRADING = "bt_gym/Trading-v0"
-IDS = (ID, TRADING)
+EXECUTION = "bt_gym/Execution-v0"
+IDS = (ID, EXECUTION, TRADING)
 PRESETS = {
     "quotes": {},
     "pairs": {"space": "discrete", "offsets": [-1, 0, 1, 2]},
@@ -81,9 +82,11 @@ def single(**more: Any) -> BtEnv:
 
 
 def actions(seed: int, steps: int, n: int, name: str = ID) -> np.ndarray:
-    """Random ones, (steps, n, 2) of quotes or (steps, n) of targets."""
+    """Random ones, (steps, n, 2) of quotes or (steps, n) of targets or participation."""
     rng = np.random.default_rng(seed)
-    return rng.integers(0, 3, (steps, n)) if name == TRADING else rng.integers(0, 8, (steps, n, 2))
+    if name == ID:
+        return rng.integers(0, 8, (steps, n, 2))
+    return rng.integers(0, 3 if name == TRADING else 10, (steps, n))
 
 
 def drawn(env: Any, seed: int, steps: int) -> list[Any]:

@@ -63,7 +63,7 @@ def test_single_env__passes_gymnasiums_checker_without_a_warning(name):
         check_env(gym.make(name, **sections()).unwrapped)
 
 
-@pytest.mark.parametrize("task", ["market_making", "trading"])
+@pytest.mark.parametrize("task", ["market_making", "execution", "trading"])
 @pytest.mark.parametrize("mode", MODES)
 def test_vector__passes_the_checker(mode, task):
     check_vector_env(lambda: vector(3, task=task, autoreset_mode=mode, window_s=2.0))
