@@ -7,6 +7,7 @@ is in the interval. PnL is what is left after the position has been sent home an
 """
 
 import argparse
+import importlib.metadata
 import json
 import sys
 from collections.abc import Sequence
@@ -21,8 +22,8 @@ from stable_baselines3 import PPO
 
 import bt_gym  # noqa: F401  (registers the environments)
 from agents.baselines import Policy, Quoter
-from agents.scores import Scores, table
-from bt_gym.data.dataset import DEFAULT
+from agents.scores import Scores, row, table
+from bt_gym.data.dataset import DEFAULT, digest_of
 from bt_gym.data.tape import Tape
 
 RISKS = (0.0, 0.25, 0.5, 1.0, 2.0)  # ticks
@@ -124,12 +125,27 @@ def describe(split: str, tapes: Sequence[Tape]) -> set[str]:
     return {tape.key for tape in tapes}
 
 
+def versions() -> dict[str, str]:
+    """Of what a score depends on."""
+    names = ("bt_gym", "numpy", "numba", "torch", "stable-baselines3")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
 def main(
-    runs: Sequence[str], test_days: int = 20, num_envs: int = 256, test: Sequence[str] = (), quick: bool = False
+    runs: Sequence[str],
+    test_days: int = 20,
+    num_envs: int = 256,
+    test: Sequence[str] = (),
+    quick: bool = False,
+    result: str = "",
 ) -> list[Scores]:
-    """Prints the table of all policies; `runs` are folders of `agents.ppo_market_making`."""
+    """Prints the table of all policies; `runs` are folders of `agents.ppo_market_making`.
+
+    `result` is a file that gets the table as JSON, with all that it takes to get it again.
+    """
     torch.set_num_threads(1)
-    args = json.loads((Path(runs[0]) / "args.json").read_text())
+    trained = [json.loads((Path(run) / "args.json").read_text()) for run in runs]
+    args = trained[0]
     files = args["env"].get("data", {}).get("files", [])
     if files and not test:
         raise SystemExit("evaluate: the agents were trained on files: name the tapes to judge them by with --test")
@@ -152,6 +168,11 @@ def main(
         scores.append(score(name, env, policies))
     Console(width=140).print(table(scores, base=list(baselines)[-1]))
     print(f"{len(scores[0].days)} windows of {len(held_out)} days, {len(models)} training seeds")
+    if result:
+        about = {"command": f"python -m agents.evaluate {' '.join(sys.argv[1:])}", "runs": trained, **versions()}
+        data = {"train": digest_of(train), "test": digest_of(held_out)}
+        rows = [row(one, scores[len(baselines) - 1]) for one in scores]
+        Path(result).write_text(json.dumps({**about, "data": data, "results": rows}, indent=2) + "\n")
     return scores
 
 
@@ -161,5 +182,6 @@ if __name__ == "__main__":
     parser.add_argument("--test-days", type=int, default=20, help="of the synthetic data set (default %(default)s)")
     parser.add_argument("--test", nargs="*", default=[], help="tapes to judge by, where the agents' data were files")
     parser.add_argument("--num-envs", type=int, default=256, help="played at once (default %(default)s)")
+    parser.add_argument("--result", default="", help="file that gets the table as JSON")
     parser.add_argument("--quick", action="store_true", help="tune baselines on every fourth day and a coarser grid")
     main(**vars(parser.parse_args()))

@@ -10,7 +10,7 @@ Letters: S training seeds (1 for a policy that isn't trained), W windows, D days
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -129,6 +129,23 @@ def table(all_scores: Sequence[Scores], base: str) -> Table:
             "" if scores.is_trading else "not trading",
         )
     return out
+
+
+def row(scores: Scores, base: Scores) -> dict[str, Any]:
+    """One policy's row of the table as plain numbers, and its score by seed."""
+    lots = float(scores.lots.sum())
+    return {
+        "policy": scores.name,
+        "pnl": interval(scores.by_day)._asdict(),
+        f"less {base.name}": difference(scores, base)._asdict(),
+        "pnl_by_seed": scores.pnl.mean(1).tolist(),
+        "windows": scores.pnl.shape[1],
+        "days": len(set(scores.days.tolist())),
+        "trades": float(scores.trades.mean()),
+        "maker_share": float(scores.maker_lots.sum()) / lots if lots else 0.0,
+        "max_inventory": float(scores.max_inventory.mean()),
+        "is_trading": scores.is_trading,
+    }
 
 
 def _in_words(value: Interval) -> str:

@@ -6,6 +6,7 @@
     env_10rec_n1   one environment of `gym.make`, unwrapped, a decision every 10 records
     cartpole       Gymnasium's native vector of 1,024 and of 64, and one of `gym.make`, unwrapped
     reset          1,024 environments at random times, by mask
+    ..._n1         hftbacktest, gym-anytrading and gym-trading-env, where installed: one environment each (`_env_peers`)
 
 Actions are drawn beforehand. Fills and ends per step are reported: an environment in which nothing happens would be
 fast for the wrong reason. The data are the synthetic days that the id runs on by default.
@@ -20,6 +21,7 @@ import numpy as np
 
 import bt_gym  # noqa: F401  (registers the ids)
 from benchmarks._calibration import LADDER_WIDTH, ladder_pass
+from benchmarks._env_peers import peers
 from benchmarks._harness import Case, Result, Target, main, measure, ratio, target
 from bt_gym.core import features
 from bt_gym.core.batch import env_dtype
@@ -117,6 +119,8 @@ def run(options: argparse.Namespace) -> tuple[list[Result], list[Target]]:
         for tape in tapes:
             ladder_pass(tape.records, int(tape.events["bid"][len(tape.events) // 2]) - LADDER_WIDTH // 2)
 
+    calls = 2000 // scale
+    others = dict(peers(tapes[0], calls))
     timings = measure(
         [
             Case("ladder_pass", ladders, records, "records"),
@@ -128,6 +132,7 @@ def run(options: argparse.Namespace) -> tuple[list[Result], list[Target]]:
             Case("env_10rec_n1", env_n1, 4000 // scale, "calls"),
             Case("cartpole_n1", pole_n1, 4000 // scale, "calls"),
             Case("reset", lambda: again.reset(options=everyone), MANY, "resets"),
+            *(Case(name, step, calls, "calls") for name, step in others.items() if step is not None),
         ],
         options.runs,
     )
@@ -136,6 +141,7 @@ def run(options: argparse.Namespace) -> tuple[list[Result], list[Target]]:
     rows = [timing.result(**(happened if name == "env_100rec" else {})) for name, timing in timings.items()]
     rows.append({"name": "env_steps_100rec_all_cores", "per_second": timings["env_100rec"].rate / 100, "unit": "steps"})
     rows.append({"name": "features", "work": len(env.feature_names), "unit": "features"})
+    rows += [{"name": name, "unit": "not installed"} for name, step in others.items() if step is None]
     sums = features.sums_dtype.itemsize * sum(len(tape.events) // features.STRIDE + 1 for tape in tapes)
     return rows, [
         target("env_vs_ladder_pass", ratio(timings["env_100rec"], timings["ladder_pass"]), 0.18),
@@ -161,4 +167,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    main(__file__, __doc__, run, add_arguments, packages=["gymnasium"])
+    main(
+        __file__,
+        __doc__,
+        run,
+        add_arguments,
+        packages=["gymnasium", "hftbacktest", "gym-anytrading", "gym-trading-env"],
+    )

@@ -145,3 +145,14 @@ def test_ingest__checks_itself_and_prints_one_json_object() -> None:
     has_peer = "ingest_vs_hftbacktest" in names
     assert has_peer != ("pip install -e '.[bench]'" in done.stderr)
     assert {"ingest_vs_zstd", "bytes_per_record", "peak_mb_20m_records"} <= set(names)
+
+
+@pytest.mark.soak
+def test_memory__stays_flat() -> None:
+    command = [sys.executable, "-m", "benchmarks.memory", "--json"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["results"][-1]["work"] >= 10_000_000
+    assert report["results"][-1]["episodes"] > 1000
+    assert report["targets"][0]["met"], report["results"]

@@ -1,5 +1,7 @@
 """Evaluation: every window once whatever N, baselines tuned on training days, splits that share no day."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 
 from agents import evaluate, ppo_market_making
 from agents.baselines import FIRST_OFFSET, WITHDRAW, Quoter
+from agents.scores import day_means
+from bt_gym.data.dataset import digest_of
 from bt_gym.data.tape import Tape
 
 
@@ -83,10 +87,11 @@ def test_avellaneda_stoikov__withdraws_what_is_too_far():
 
 
 def test_main__prints_both_splits_and_a_row_for_each_policy(
-    run: list[str], days: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+    run: list[str], days: dict[str, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     ppo_market_making.main(ppo_market_making.read_args([*run, "--total-steps", "128"]))
-    scores = evaluate.main([run[-1], run[-1]], test=days["test"], num_envs=64, quick=True)
+    result = str(tmp_path / "result.json")
+    scores = evaluate.main([run[-1], run[-1]], test=days["test"], num_envs=64, quick=True, result=result)
     out = capsys.readouterr().out
     assert "train: 4 days" in out
     assert "test: 3 days" in out
@@ -97,6 +102,12 @@ def test_main__prints_both_splits_and_a_row_for_each_policy(
     greedy = scores[-2].pnl
     assert len(greedy) == 2
     assert (greedy[0] == greedy[1]).all()  # the same run twice
+    kept = json.loads(Path(result).read_text())
+    assert [row["policy"] for row in kept["results"]] == [one.name for one in scores]
+    assert kept["results"][-2]["pnl"]["mean"] == pytest.approx(day_means(greedy, scores[-2].days).mean())
+    assert kept["results"][-2]["pnl_by_seed"] == greedy.mean(1).tolist()
+    assert [one["seed"] for one in kept["runs"]] == [3, 3]
+    assert kept["data"] == {split: digest_of([Tape.open(file) for file in days[split]]) for split in days}
 
 
 def test_main__asks_for_held_out_tapes_where_training_data_were_files(run: list[str]):
