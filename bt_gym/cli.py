@@ -237,7 +237,7 @@ def data_windows(
 
 @app.command()
 def validate(
-    file: Annotated[Path, typer.Argument(help="DBN file of MBO records.")],
+    files: Annotated[list[Path], typer.Argument(help="DBN file of MBO records, or several in a row.")],
     symbol: Symbol = None,
     tick_size: TickSize = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
@@ -248,14 +248,14 @@ def validate(
     seed: Annotated[int, typer.Option(help="Which orders the twin test takes.", min=0)] = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Tell what is in a file, and whether its book and queues are right."""
+    """Tell what is in a file, or in several in a row, and whether the book and its queues are right."""
     from bt_gym.data.validate import render, twin_test
     from bt_gym.data.validate import validate as check
 
-    result = check(file, symbol=symbol, tick_size=tick_size)
+    result = check(*files, symbol=symbol, tick_size=tick_size)
     if twin:
         with _progress("twin test", quiet, unit="orders") as progress:
-            result |= twin_test(file, result, orders=orders, seed=seed, progress=progress)
+            result |= twin_test(*files, result=result, orders=orders, seed=seed, progress=progress)
     if as_json:
         print(json.dumps(result))
     else:

@@ -121,8 +121,7 @@ class Lane:
 
     def time_of(self, number: int) -> int:
         """When event `number` is received, ns."""
-        event = self.tape.events[number]
-        return int(event["ts_event"]) + int(event["delay"]) + self.extra_delay
+        return int(received_at(self.tape.events[number], self.extra_delay))
 
     def find(self, kinds: int) -> tuple[int, int]:
         """Number of the next event of one of `kinds` still to be received, and when it is (`NEVER`: there is none)."""
@@ -168,7 +167,7 @@ class MarketReplayEngine:
     """Several tapes merged by receive time; on equal times the first tape comes first.
 
     Whatever the speed, the same events come in the same order: a speed below the maximum only waits before it hands
-    the next ones out.
+    the next ones out. A replay can be stopped, saved (`save`) and gone on with, at any speed (`resume`).
 
     Args:
         tapes: with their instruments.
@@ -259,6 +258,30 @@ class MarketReplayEngine:
             handler(batch)
         self.receive(until)
         return count
+
+    def save(self) -> np.ndarray:
+        """Where the replay is: the market of each tape as received so far, (tapes,) of `core.market.market_dtype`."""
+        return np.concatenate([lane.market for lane in self.lanes])
+
+    def resume(self, saved: np.ndarray) -> None:
+        """Goes on from where a replay of the same tapes was saved, at this one's own speed, which starts anew.
+
+        Raises:
+            ValueError: it was saved with other tapes or another feed latency.
+        """
+        held = np.concatenate([lane.market for lane in self.lanes])
+        lengths = np.array([len(lane.tape.events) for lane in self.lanes])
+        if (
+            saved.dtype != held.dtype
+            or saved.shape != held.shape
+            or (saved["extra_delay"] != held["extra_delay"]).any()
+            or (saved["event"] > lengths).any()
+        ):
+            raise ValueError("this state is of other tapes or of another feed latency: resume it with what it was of")
+        for lane, market in zip(self.lanes, saved, strict=True):
+            lane.market[0] = market
+            lane.rewind()
+        self._anchor = None
 
     def wait(self, ts: int) -> None:
         """Sleeps until market time `ts` has come; the first call sets the start."""

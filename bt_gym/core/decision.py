@@ -72,7 +72,7 @@ def new_desk(
     desk = np.zeros(1, desk_dtype)
     desk["kinds"], desk["wants_news"], desk["limits_loss"] = kinds, wants_news, limits_loss
     desk["every_ns"], desk["every_records"], desk["every_trades"] = every_ns, every_records, every_trades
-    start, desk["end"] = (int(events["ts_event"][i]) + int(events["delay"][i]) + extra_delay for i in (0, -1))
+    start, desk["end"] = (int(received_at(events[i], extra_delay)) for i in (0, -1))
     desk["strikes_at"] = (start // every_ns + 1) * every_ns if every_ns else FOREVER
     desk["records_due"], desk["trades_due"] = every_records, every_trades
     desk["wake"] = FOREVER

@@ -11,6 +11,7 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums, random
+from bt_gym.core.market import receive_delay
 
 REQUEST, EXCHANGE, RESPONSE = 0, 1, 2
 """Columns of `rows` of LATENCY_INTERPOLATED: ns, when a request was sent, when it arrived (0 or less: the gateway
@@ -97,7 +98,7 @@ def _of_tape(model, leg, events, ts: int) -> int:
     if last < 0:
         return 0
     if model["model"] == enums.LATENCY_FEED:
-        quantity = np.int64(events[last]["delay"])
+        quantity = receive_delay(events[last])
     else:
         before = _last_event(events, ts - model["window"])
         quantity = np.int64(events[last]["source"]) - (np.int64(events[before]["source"]) if before >= 0 else 0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
-from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT
+from bt_gym.core.tape import COARSE_BITS, KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT
 
 session_dtype = np.dtype(
     [
@@ -54,9 +54,15 @@ def new_market(extra_delay: int = 0) -> np.ndarray:
 
 
 @njit
+def receive_delay(event) -> int:
+    """ns until the whole of the event was received."""
+    return np.int64(event["delay"]) << (COARSE_BITS if event["flags"] & enums.EVENT_COARSE_DELAY else 0)
+
+
+@njit
 def received_at(event, extra_delay: int) -> int:
     """When a strategy may know of the event, ns."""
-    return event["ts_event"] + np.int64(event["delay"]) + extra_delay
+    return event["ts_event"] + receive_delay(event) + extra_delay
 
 
 @njit

@@ -7,6 +7,8 @@ Letters used below: R records, E events, B blocks. A tape is three arrays in one
 
 import numpy as np
 
+from bt_gym.core.enums import EVENT_COARSE_DELAY
+
 LADDER_TICKS = 512
 """Width of a ladder window in ticks, per side."""
 
@@ -18,6 +20,9 @@ BLOCK_DRIFT_TICKS = 120
 
 MAX_TICK = 1 << 26
 """Prices at or beyond this many ticks from zero stay off the tape and are counted."""
+
+COARSE_BITS = 10
+"""The unit of a delay that is flagged EVENT_COARSE_DELAY is 2**10 ns: 73 minutes at most, never less than it was."""
 
 TICK_SHIFT = 5
 GONE_BIT = 16
@@ -36,7 +41,7 @@ record_dtype = np.dtype(
 event_dtype = np.dtype(
     [
         ("ts_event", "<i8"),  # ns UTC, matching engine clock, non-decreasing
-        ("delay", "<u4"),  # ns until the whole event was received: ts_recv = ts_event + delay, non-decreasing
+        ("delay", "<u4"),  # ns until the whole event was received (`receive_delays`); ts_event + it is non-decreasing
         ("end", "<u4"),  # records up to and including this event
         ("source", "<u4"),  # MBO source records of the instrument up to and including this event
         ("bid", "<i4"),  # best bid after the event, ticks; NO_TICK when the side is empty
@@ -54,3 +59,9 @@ block_dtype = np.dtype(
     ]
 )
 """4,104 bytes: a checkpoint, and where the ladder window moves."""
+
+
+def receive_delays(events: np.ndarray) -> np.ndarray:
+    """ns (E,) until each event of (E,) was received: ts_recv - ts_event."""
+    coarse = events["flags"] & EVENT_COARSE_DELAY != 0
+    return events["delay"].astype(np.int64) << (COARSE_BITS * coarse)

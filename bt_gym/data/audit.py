@@ -266,6 +266,10 @@ class Audit:
         self._hasher = ThreadPoolExecutor(1)  # hashing takes longer than the rest: beside it, not after it
         self._hashing: Future[None] | None = None
 
+    def begin_file(self) -> None:
+        """The next chunk is the first of a file: a snapshot there is a new one, even right after another."""
+        self._audit["in_snapshot"] = 0
+
     def feed(self, chunk: np.ndarray) -> None:
         """Audit a chunk (n,) of `dbn.mbo_dtype`; an incomplete last event waits for the next one.
 

@@ -15,6 +15,7 @@ from bt_gym.core import enums
 from bt_gym.core.tape import (
     BLOCK_DRIFT_TICKS,
     BLOCK_EVENTS,
+    COARSE_BITS,
     GONE_BIT,
     LADDER_TICKS,
     MAX_TICK,
@@ -31,7 +32,7 @@ from bt_gym.data.status import NO_CHANGES, UNKNOWN
 from bt_gym.data.symbology import NS_PER_DAY
 from bt_gym.errors import CapacityError, CorruptFileError, SchemaError, TickError
 
-COMPILER_VERSION = 4
+COMPILER_VERSION = 5
 """Part of a tape's key: a change of any rule makes old tapes stale."""
 
 COUNTERS = (
@@ -66,7 +67,8 @@ COUNTERS = (
     "bad_book_events",  # flagged F_MAYBE_BAD_BOOK
     "snapshot_differences",  # levels of a carried book that a snapshot shows otherwise: ids, sizes or order
     "clock_steps_back",  # ts_event or ts_recv before the previous one: held
-    "delays_saturated",
+    "late_events",  # received more than 4.29 s after they happened
+    "delays_saturated",  # more than 73 minutes
 )
 
 OPEN_EVENT_RECORDS = 1 << 22
@@ -85,6 +87,7 @@ _FIELDS = [
     ("out_doubts", "<i8"),
     ("ts_event", "<i8"),  # of the last event
     ("ts_recv", "<i8"),
+    ("rounded", "<i8"),  # ns by which that is later than it was, as it is kept
     ("group_recv", "<i8"),  # largest ts_recv of the event under way
     ("bid", "<i8"),
     ("ask", "<i8"),
@@ -630,19 +633,26 @@ def _publish(state, book, ts_event: int, snapshot: bool) -> None:
     ts_recv = state["group_recv"]
     if snapshot:
         ts_event = ts_recv  # the orders' own times lie before the session
-    held = ts_recv < state["ts_recv"] and state["ts_recv"] != state["change_recv"]
+    latest = state["ts_recv"] - state["rounded"]  # as it was
+    held = ts_recv < latest and state["ts_recv"] != state["change_recv"]
     if ts_event < state["ts_event"] or held:
         state["count"]["clock_steps_back"] += 1
     ts_event = max(ts_event, state["ts_event"])
-    ts_recv = max(ts_recv, max(state["ts_recv"], ts_event))
-    state["ts_event"] = ts_event
-    state["ts_recv"] = ts_recv
+    latest = max(ts_recv, max(latest, ts_event))
+    ts_recv = max(latest, state["ts_recv"])
     flags = state["event_flags"]
     delay = ts_recv - ts_event
     if delay > 0xFFFFFFFF:
-        delay = 0xFFFFFFFF
-        flags |= enums.EVENT_DELAY_SATURATED
-        state["count"]["delays_saturated"] += 1
+        flags |= enums.EVENT_COARSE_DELAY
+        state["count"]["late_events"] += 1
+        delay = (delay + (1 << COARSE_BITS) - 1) >> COARSE_BITS
+        if delay > 0xFFFFFFFF:
+            delay = 0xFFFFFFFF
+            state["count"]["delays_saturated"] += 1
+        ts_recv = ts_event + (delay << COARSE_BITS)
+    state["ts_event"] = ts_event
+    state["ts_recv"] = ts_recv
+    state["rounded"] = ts_recv - latest
 
     bid, bid_size = _best(book, 0)
     ask, ask_size = _best(book, 1)

@@ -361,6 +361,8 @@ def open_dbn(path: Path | str, schema: str | None = "mbo") -> DbnFile:
         metadata = databento_dbn.Metadata.decode(bytes(head + body))
     except (databento_dbn.DBNError, ValueError, OverflowError) as error:
         raise CorruptFileError(f"{path}: its metadata can't be decoded ({error}): fetch the file again") from None
+    if not metadata.dataset.isprintable():
+        raise CorruptFileError(f"{path}: is of dataset {metadata.dataset!r}: fetch the file again")
     held = None if metadata.schema is None else str(metadata.schema)
     if None not in (schema, held) and schema != held:
         raise SchemaError(f"{path}: holds schema {held}, {schema} is needed: request the data with schema {schema}")

@@ -63,7 +63,7 @@ def study(path: Path | str, *, symbol: str | None = None, tick_size: str | None 
     file = open_dbn(path)
     selection = file.select(symbol)
     records = np.concatenate(list(file.chunks(selection)))
-    tick_nanos = infer_grid(file, selection) if tick_size is None else parse_tick(tick_size)
+    tick_nanos = infer_grid((file, selection)) if tick_size is None else parse_tick(tick_size)
     since = _opens(records, tick_nanos) + stylised.SECOND
     seen = stylised.observe(records, tick_nanos, since)
     if len(seen.quotes) < 2 or len(seen.trades) < 100 or seen.quotes["ts"][-1] - since < 600 * stylised.SECOND:

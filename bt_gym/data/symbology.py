@@ -149,6 +149,8 @@ def read_mappings(path: Path, metadata: databento_dbn.Metadata) -> dict[str, tup
             symbol, number = (entry["symbol"], key) if by_id else (key, entry["symbol"])
             if not entry["symbol"]:
                 continue  # not listed on these days
+            if not symbol.isprintable():
+                raise CorruptFileError(f"{path}: the metadata has a symbol {symbol!r}: fetch the file again")
             if not _is_id(number):
                 raise CorruptFileError(f"{path}: the metadata maps {symbol} to {number!r}, which is no instrument id")
             interval = Interval(entry["start_date"], entry["end_date"], int(number))

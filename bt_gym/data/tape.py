@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from bt_gym.core import enums
-from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT
+from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT, receive_delays
 from bt_gym.data.compiler import COMPILER_VERSION
 from bt_gym.data.dbn import DbnFile, open_market
 from bt_gym.data.files import ahead, sha256
@@ -112,7 +112,7 @@ class Tape:
         return pa.table(
             {
                 "ts_event": pa.array(self.events["ts_event"], pa.timestamp("ns", "UTC")),
-                "receive_delay_ns": self.events["delay"],
+                "receive_delay_ns": receive_delays(self.events),
                 "source_records": self.events["source"],
                 "best_bid": best["bid"],
                 "best_ask": best["ask"],

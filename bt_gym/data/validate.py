@@ -3,9 +3,11 @@
 Needs no facts of the instrument: the price grid is inferred from the orders, and the result says so.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
+from itertools import pairwise
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from bt_gym.data.files import sha256
 from bt_gym.data.phases import PhaseTable
 from bt_gym.data.symbology import Selection
 from bt_gym.data.twin import Twin, report
-from bt_gym.errors import TickError
+from bt_gym.errors import DataError, EmptyDataError, SymbolError, TickError
 
 PRICE_UNIT = 1_000_000_000
 """DBN prices are int64 in 1e-9 of the currency."""
@@ -50,19 +52,20 @@ COMPILED = (
     "off_tick_trades",
     "far_prices",
     "clock_steps_back",
+    "late_events",
     "delays_saturated",
 )
 """What the compiler counts (`bt_gym.data.compiler.COUNTERS`) and the audit doesn't."""
 
 
 def validate(
-    path: Path | str, symbol: str | None = None, tick_size: Decimal | float | str | None = None
+    *paths: Path | str, symbol: str | None = None, tick_size: Decimal | float | str | None = None
 ) -> dict[str, Any]:
-    """Rebuild the book of a file and check it; memory doesn't grow with the file.
+    """Rebuild the book of a file, or of several in a row, and check it; memory doesn't grow with the files.
 
     Args:
-        path: `.dbn` or `.dbn.zst` file of schema mbo.
-        symbol: the instrument; None when the file holds only one.
+        paths: `.dbn` or `.dbn.zst` files of schema mbo; they are read by the time they start.
+        symbol: the instrument; None when the files hold only one.
         tick_size: of the price grid, in units of the price; None infers the largest grid that all orders lie on.
 
     Returns:
@@ -77,34 +80,37 @@ def validate(
         whether queue positions and latencies of the file can be used, and `findings` says it all in words.
 
     Raises:
-        DataError: the file can't be used; see `bt_gym.errors` for the kinds.
+        DataError: a file can't be used, or they don't follow each other; see `bt_gym.errors` for the kinds.
         TickError: `tick_size` is no price, or no grid can be inferred.
     """
-    file = dbn.open_dbn(path)
-    selection = file.select(symbol)
-    grid = infer_grid(file, selection) if tick_size is None else parse_tick(tick_size)
+    files = _in_a_row(paths, symbol)
+    grid = infer_grid(*files) if tick_size is None else parse_tick(tick_size)
     audit, compiler, delays, phases = Audit(grid or PRICE_UNIT), Compiler(grid or PRICE_UNIT), Delays(), PhaseTable()
     ends: list[np.void] = []  # first and last record
-    for records in file.chunks(selection):
-        audit.feed(records)
-        delays.feed(records)
-        for piece in compiler.feed(records):
-            phases.feed(compiler, piece)
-        ends = [*ends[:1], records[-1]] if ends else [records[0], records[-1]]
+    for file, selection in files:
+        audit.begin_file()
+        compiler.begin_file()
+        for records in file.chunks(selection):
+            audit.feed(records)
+            delays.feed(records)
+            for piece in compiler.feed(records):
+                phases.feed(compiler, piece)
+            ends = [*ends[:1], records[-1]] if ends else [records[0], records[-1]]
     audit.finish()
     with suppress(TickError):  # that orders are off the grid is a finding here
         for piece in compiler.finish():
             phases.feed(compiler, piece)
     phases.finish(compiler)
     first, last = ends
+    file, selection = files[0]
     counts = audit.counts()
     for side in ("best_bid", "best_ask"):
         price, size, count = counts[side] or (None, 0, 0)
         counts[side] = None if price is None else {"price": price / PRICE_UNIT, "size": size, "count": count}
     result = {
         "file": {
-            "path": str(path),
-            "sha256": sha256(path),
+            "path": str(file.path),
+            "sha256": sha256(file.path),
             "schema": file.schema,
             "version": file.version,
             "dataset": file.dataset,
@@ -113,9 +119,10 @@ def validate(
             "instrument_ids": list(selection.instrument_ids),
             "first_ts_recv": int(first["ts_recv"]),
             "last_ts_recv": int(last["ts_recv"]),
-            "skipped": dict(file.skipped),
+            "skipped": dict(sum((file.skipped for file, _ in files), Counter())),
             "starts_complete": bool(first["flags"] & dbn.FLAG_SNAPSHOT or first["action"] == dbn.ACTION_CLEAR),
         },
+        "further_files": [{"path": str(file.path), "sha256": sha256(file.path)} for file, _ in files[1:]],
         **counts,
         "price_grid": {"tick_size": grid / PRICE_UNIT if grid else None, "inferred": tick_size is None},
         "phases": phases.table(),
@@ -128,10 +135,26 @@ def validate(
     return result | {"findings": _findings(result)}
 
 
+def _in_a_row(paths: Sequence[Path | str], symbol: str | None) -> list[tuple[dbn.DbnFile, Selection]]:
+    """The files by the time they start, with the instrument that all of them hold."""
+    if not paths:
+        raise EmptyDataError("no files given: name at least one")
+    files = sorted(map(dbn.open_dbn, paths), key=lambda file: file.start)
+    chosen = [(file, file.select(symbol)) for file in files]
+    for (before, held), (file, selection) in pairwise(chosen):
+        if (held.symbol, before.dataset) != (selection.symbol, file.dataset):
+            raise SymbolError(
+                f"{file.path}: holds {selection.symbol} of {file.dataset}, {before.path} {held.symbol} of "
+                f"{before.dataset}: validate one instrument at a time"
+            )
+        if file.path.samefile(before.path):
+            raise DataError(f"{file.path}: is named twice: give each file once")
+    return chosen
+
+
 def twin_test(
-    path: Path | str,
+    *paths: Path | str,
     result: dict[str, Any],
-    *,
     orders: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -141,8 +164,8 @@ def twin_test(
     All records are held in memory (56 bytes each), and each order costs a compilation of what happened up to its end.
 
     Args:
-        path: of the file.
-        result: what `validate` says of it.
+        paths: of the files.
+        result: what `validate` says of them.
         orders: how many are taken, at most: filled ones and others.
         seed: which.
         progress: is told how many are done, and of how many.
@@ -156,9 +179,9 @@ def twin_test(
     """
     tick_size = result["price_grid"]["tick_size"]
     if tick_size is None:
-        raise TickError(f"{path}: no order tells the price grid: there is nothing to test")
-    file = dbn.open_dbn(path)
-    records = np.concatenate(list(file.chunks(file.select(result["file"]["symbol"]))))
+        raise TickError(f"{paths[0]}: no order tells the price grid: there is nothing to test")
+    files = _in_a_row(paths, result["file"]["symbol"])
+    records = np.concatenate([chunk for file, selection in files for chunk in file.chunks(selection)])
     twin = Twin(records, parse_tick(tick_size))
     sample = twin.sample(orders, seed)
     return report(twin.test(sample, lambda done: progress(done, len(sample))))
@@ -175,15 +198,16 @@ def parse_tick(tick_size: Decimal | float | str) -> int:
     raise TickError(f"tick size {tick_size!r} isn't a positive multiple of 1e-9: give it in price units, such as 0.25")
 
 
-def infer_grid(file: dbn.DbnFile, selection: Selection) -> int:
+def infer_grid(*files: tuple[dbn.DbnFile, Selection]) -> int:
     """The largest grid, in 1e-9, on which the prices of all orders lie; 0 without a price other than zero."""
     grid, reach = 0, 0
-    for records in file.chunks(selection):
-        step, farthest = _grid_of(records)
-        grid, reach = gcd(grid, int(step)), max(reach, int(farthest))
+    for file, selection in files:
+        for records in file.chunks(selection):
+            step, farthest = _grid_of(records)
+            grid, reach = gcd(grid, int(step)), max(reach, int(farthest))
     if grid and reach // grid >= 2**31:
         raise TickError(
-            f"{file.path}: prices up to {reach / PRICE_UNIT:.9g} lie on no common grid coarser than "
+            f"{files[0][0].path}: prices up to {reach / PRICE_UNIT:.9g} lie on no common grid coarser than "
             f"{grid / PRICE_UNIT:.9f}: give the tick size, orders that are off it are counted and left out"
         )
     return grid
@@ -274,6 +298,7 @@ def render(result: dict[str, Any]) -> Group:
     rows = {
         "file": f"{file['path']} ({file['schema']}, DBN v{file['version']}, {file['dataset']})",
         "sha256": file["sha256"],
+        **{f"file {number}": more["path"] for number, more in enumerate(result["further_files"], 2)},
         "instrument": f"{file['symbol']} (id {', '.join(map(str, file['instrument_ids']))})",
         "received": f"{_utc(file['first_ts_recv'])} to {_utc(file['last_ts_recv'])}",
         "price grid": f"{grid['tick_size'] or 'unknown'} ({grid_origin})",

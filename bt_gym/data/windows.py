@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import numpy as np
 
 from bt_gym.core import enums
+from bt_gym.core.tape import receive_delays
 from bt_gym.data.symbology import EPOCH, NS_PER_DAY
 from bt_gym.errors import ConfigError
 
@@ -136,7 +137,7 @@ def find_windows(tapes: Sequence[np.ndarray], rule: WindowRule) -> Windows:
 def _judge(events: np.ndarray, start: np.ndarray, end: np.ndarray, rule: WindowRule) -> np.ndarray:
     """(W,) number of the first reason against each window, -1: none. Times in ns, (W,)."""
     times = events["ts_event"]
-    received = times + events["delay"]
+    received = times + receive_delays(events)
     continuous = events["flags"] & enums.PHASE_MASK == enums.PHASE_CONTINUOUS
     reason = np.full(len(start), -1)
     reason[end > times[-1] + 1] = 3

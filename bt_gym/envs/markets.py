@@ -13,6 +13,7 @@ from bt_gym.core import enums
 from bt_gym.core.batch import new_envs, source_dtype, span_dtype
 from bt_gym.core.latency import FEW_ROWS
 from bt_gym.core.orders import models_dtype
+from bt_gym.core.tape import receive_delays
 from bt_gym.data.dataset import DEFAULT, default_tapes
 from bt_gym.data.instruments import Instrument
 from bt_gym.data.sidecar import feature_sums
@@ -102,7 +103,7 @@ def find_spans(events: np.ndarray, window: int, extra_delay: int) -> list[tuple[
     """
     trading = events["flags"] & enums.PHASE_MASK == enums.PHASE_CONTINUOUS
     edges = np.flatnonzero(np.diff(trading.astype(np.int8), prepend=0, append=0))
-    received = events["ts_event"] + events["delay"].astype(np.int64) + extra_delay
+    received = events["ts_event"] + receive_delays(events) + extra_delay
     runs = [(int(first), int(last) - 1) for first, last in zip(edges[::2], edges[1::2], strict=True)]
     spans = []
     for number, (first, last) in enumerate(runs):

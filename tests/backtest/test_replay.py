@@ -148,6 +148,59 @@ def test_run__stops_at_any_time_and_goes_on(tmp_path: Path):
     assert found == whole
 
 
+SPEEDS = {
+    "max": ReplaySpeed.max_throughput(),
+    "realtime": ReplaySpeed.realtime(),
+    "accelerated": ReplaySpeed.accelerated(8),
+}
+
+
+@pytest.mark.parametrize("later", SPEEDS)
+@pytest.mark.parametrize("earlier", SPEEDS)
+def test_resume__from_a_saved_state_at_any_speed(
+    tape: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: str, later: str
+):
+    """Stopped at several times, written to a file, and gone on with by a new engine: as if it had never stopped."""
+    clock = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    tapes = [(tape, instrument("SYNH6"))]
+    whole = MarketReplayEngine(tapes, extra_delay=500)
+    events = [event for event in collected(whole)]
+    for share in (0.0, 0.3, 0.31, 1.0):
+        first = MarketReplayEngine(tapes, speed=SPEEDS[earlier], extra_delay=500)
+        until = first.start + round(share * (first.end - first.start))
+        found = collected(first, until)
+        np.save(tmp_path / "state.npy", first.save())
+        second = MarketReplayEngine(tapes, speed=SPEEDS[later], extra_delay=500, batch_size=7)
+        clock[0] = 0.0
+        second.resume(np.load(tmp_path / "state.npy"))
+        assert second.lanes[0].received == first.lanes[0].received
+        rest = collected(second)
+        assert found + rest == events
+        assert second.save().tobytes() == whole.save().tobytes()
+        if rest and SPEEDS[later].factor:  # the pace starts with the first event after the stop
+            assert clock[0] == pytest.approx((whole.end - rest[0].ts_recv) / 1e9 / SPEEDS[later].factor)
+
+
+def collected(engine: MarketReplayEngine, until: int | None = None) -> list:
+    found: list = []
+    engine.run(found.extend, MARKET, until)
+    return found
+
+
+def test_resume__refuses_another_replays_state(tape: Tape, tmp_path: Path):
+    short = engine_of(write(tmp_path / "a.dbn", *BOOK))
+    long = MarketReplayEngine([(tape, instrument())])
+    long.receive(long.end)
+    late = MarketReplayEngine([(tape, instrument())], extra_delay=1)
+    both = MarketReplayEngine([(tape, instrument())] * 2)
+    for saved, engine in ((long.save(), short), (long.save(), late), (long.save(), both), (np.zeros(1), long)):
+        with pytest.raises(ValueError, match="of other tapes or of another feed latency"):
+            engine.resume(saved)
+    assert short.lanes[0].received == 0
+
+
 def test_run__leaves_the_market_as_received_at_its_end(tmp_path: Path):
     """Also what nobody waits for."""
     path = write(tmp_path / "a.dbn", *BOOK, trade("B", 102, 1), add(3, "B", 101, 7), nothing())

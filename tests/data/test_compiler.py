@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from bt_gym.core import enums
-from bt_gym.core.tape import BLOCK_DRIFT_TICKS, LADDER_TICKS, MAX_TICK
+from bt_gym.core.market import received_at
+from bt_gym.core.tape import BLOCK_DRIFT_TICKS, LADDER_TICKS, MAX_TICK, receive_delays
 from bt_gym.data.compiler import Compiler
 from bt_gym.errors import CapacityError, CorruptFileError, SchemaError, TickError
 from tests.data.compiled import (
@@ -751,14 +752,27 @@ def test_clock__undefined_times_are_held() -> None:
     assert tape.events["delay"].tolist() == [1_000, 1_000, 1_000]
 
 
-def test_clock__delay_saturates_and_says_so() -> None:
-    array = stream(*[nothing()] * 4)
-    array["ts_event"] = START + np.array([0, 1, 2, 9_000_000_000])
-    array["ts_recv"] = START + np.array([2**32 - 1, 2**32, 2**33, 2**33])
+def test_clock__what_comes_late_is_known_a_microsecond_later_still() -> None:
+    array = stream(*[nothing()] * 6)
+    array["ts_event"] = START + np.array([0, 1, 2, 3, 9_000_000_000, 9_000_000_001])
+    array["ts_recv"] = START + np.array([2**32 - 1, 2**32, 2**33, 2**33 + 1, 2**33 + 1, 60 * 10**9])
     tape = compile_array(array)
-    assert tape.events["delay"].tolist() == [2**32 - 1, 2**32 - 1, 2**32 - 1, 0]
-    assert tape.has(enums.EVENT_DELAY_SATURATED) == [False, False, True, False]
-    assert tape.counters["delays_saturated"] == 1
+    received = tape.events["ts_event"] + receive_delays(tape.events)
+    assert (received - array["ts_recv"]).tolist()[:3] == [0, 0, 2]  # 2**33 - 2 in units of 1,024 ns
+    assert (received[3:] - START).tolist() == [2**33 + 3, 9_000_000_000, 9_000_000_001 + 51_000_000_512]
+    assert [received_at(event, 7) for event in tape.events] == (received + 7).tolist()
+    assert tape.has(enums.EVENT_COARSE_DELAY) == [False, False, True, True, False, True]
+    assert tape.counters["late_events"] == 3
+    assert "clock_steps_back" not in tape.counters  # what was rounded is no step
+
+
+def test_clock__delays_beyond_an_hour_saturate() -> None:
+    array = stream(*[nothing()] * 3)
+    array["ts_event"] = START + np.arange(3)
+    array["ts_recv"] = START + np.array([2**42 - 1024, 2**42, 2**42])
+    tape = compile_array(array)
+    assert receive_delays(tape.events).tolist() == [2**42 - 1024, 2**42 - 1024, 2**42 - 1024]
+    assert tape.counters["delays_saturated"] == 2
 
 
 # --- checkpoints

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bt_gym.data.dbn import mbo_dtype, open_dbn, write_mbo
@@ -258,6 +258,8 @@ CUTS = st.one_of(st.none(), st.none(), st.integers(0, HEADER + SMALL.nbytes))
 
 
 @settings(max_examples=EXAMPLES)
+@example([(199, 10), (282, 1)], None)  # symbols with a line feed in them
+@example([(199, 10), (128, 10)], None)
 @given(damages(HEADER + SMALL.nbytes), CUTS)
 def test_fuzz__plain_file_is_refused_or_read_as_it_stands(
     files: dict[str, Any], changes: list[tuple[int, int]], cut: int | None

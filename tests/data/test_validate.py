@@ -284,7 +284,7 @@ def test_twin_test__is_told_in_the_table(tmp_path: Path) -> None:
     path = write(tmp_path / "cold.dbn", cold_session())
     result = validate(path)
     seen: list[tuple[int, int]] = []
-    result |= twin_test(path, result, orders=8, progress=lambda done, total: seen.append((done, total)))
+    result |= twin_test(path, result=result, orders=8, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 8) for done in range(1, 9)]
     counts = result["twin_orders"]
     assert counts["exact"] == counts["segments"] == 8
@@ -293,7 +293,7 @@ def test_twin_test__is_told_in_the_table(tmp_path: Path) -> None:
         console.print(render(result))
     assert "8 of 8 lives of orders exact; 0 auction, 0 iceberg, 0 self_match, 0 unexplained" in shown.get()
     with pytest.raises(TickError, match="no order tells the price grid"):
-        twin_test(path, result | {"price_grid": {"tick_size": None}})
+        twin_test(path, result=result | {"price_grid": {"tick_size": None}})
 
 
 def test_validate__refuses_what_is_no_whole_mbo_file(tmp_path: Path) -> None:
@@ -306,6 +306,41 @@ def test_validate__refuses_what_is_no_whole_mbo_file(tmp_path: Path) -> None:
         validate(write(tmp_path / "empty.dbn", []))
     with pytest.raises(DataError):
         validate(tmp_path / "missing.dbn")
+
+
+def test_validate__files_in_a_row_are_one_session(tmp_path: Path) -> None:
+    records = session()
+    day = 86_400_000_000_000
+    later = [record._replace(ts_event=record.ts_event + day) for record in records]
+    whole = validate(write(tmp_path / "whole.dbn", records + later))
+    paths = [write(tmp_path / "b.dbn.zst", later), write(tmp_path / "a.dbn", records)]
+    parts = validate(*paths)  # by the time they start
+    assert parts["file"]["path"] == str(paths[1])
+    assert parts["further_files"] == [{"path": str(paths[0]), "sha256": sha256(paths[0])}]
+    assert parts["file"]["last_ts_recv"] == later[-1].ts_event + 1_000
+    for result in (whole, parts):
+        del result["file"], result["further_files"]
+    assert parts == whole
+    with pytest.raises(DataError, match=r"a\.dbn: is named twice"):
+        validate(paths[1], paths[1])
+    with pytest.raises(EmptyDataError, match="no files given"):
+        validate()
+    two = two_symbols(tmp_path / "two.dbn")
+    with pytest.raises(SymbolError):
+        validate(paths[1], two, symbol="ESM4")
+
+
+@pytest.mark.real_data
+def test_validate__two_real_days_have_one_implicit_clear(real_data) -> None:
+    days = [real_data(f"ESH4_2023-12-{name}.mbo.dbn.zst") for name in ("24_snapshot", "25")]
+    result = validate(*days)
+    assert result["anomalies"]["implicit_clears"] == 1
+    assert result["anomalies"]["duplicate_adds"] == 0
+    assert result["events"] == 47_022 + 1
+    assert result["live_orders"] == 11_217
+    assert result["fifo"] == {"trades": 2_972, "exact": 2_945, "iceberg": 27, "mismatch": 0}
+    assert result["compiled"]["snapshot_differences"] == 0
+    assert result["phases"]["snapshot"]["events"] == 2
 
 
 @pytest.mark.real_data
