@@ -23,8 +23,9 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
-from numba.core import caching, config
+from numba.core import caching, cgutils, config
 from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,6 +117,48 @@ def array_at(dtype: np.dtype) -> Callable[[int, int], Any]:
         return numba.carray(pointer(address), (length,))
 
     return compiled
+
+
+@intrinsic
+def _count_zeros(_: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def _ask_for_line(_: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        i32, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        builder.call(function, [builder.inttoptr(arguments[0], byte), i32(0), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@numba.njit(nogil=True)
+def lowest_bit(word: int) -> int:
+    """Place of the lowest bit of an integer that isn't 0, for kernels."""
+    return _count_zeros(word)
+
+
+@numba.njit(nogil=True)
+def prefetch(address: int, lines: int) -> None:
+    """For kernels: asks for cache lines (64 bytes) that will be read soon; a wrong address does no harm."""
+    for number in range(lines):
+        _ask_for_line(address + 64 * number)
+
+
+if config.DISABLE_JIT:
+
+    def lowest_bit(word: int) -> int:
+        return (int(word) & -int(word)).bit_length() - 1
+
+    def prefetch(address: int, lines: int) -> None:
+        pass
 
 
 class PackageLocator:

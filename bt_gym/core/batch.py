@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bt_gym._jit import array_at, njit
+from bt_gym._jit import array_at, njit, prefetch
 from bt_gym.core import enums
 from bt_gym.core.actions import mask, plan, scheme_dtype
 from bt_gym.core.execution import book_fill, deliver, run
@@ -185,6 +185,7 @@ env_dtype = np.dtype(
         ("equity", "<i8"),  # 1e-6: as known at the last decision
         ("mark2", "<i8"),  # the mark at the last decision
         ("moments", "<f8", (2,)),  # of REWARD_SHARPE
+        ("record", "<i8"),  # of the tape: the last one received, or near it
         ("is_done", "<i8"),  # 1: the episode is over, or never began
         ("episode", episode_dtype),
         ("sent", sent_dtype),
@@ -207,6 +208,8 @@ def _word_of(name: str) -> int:
 
 _WORDS = env_dtype.itemsize // 8
 _FIRST_WORD, _LAST_WORD = _word_of("now"), _word_of("log")
+_LADDER_WORD = _word_of("market") + cast(Any, market_dtype.fields)["ladder"][1] // 8
+_EVENT_BYTES, _RECORD_BYTES, _SUMS_BYTES = event_dtype.itemsize, record_dtype.itemsize, sums_dtype.itemsize
 _ENDED_WORD, _EPISODE_WORD = _word_of("ended"), _word_of("episode")
 
 _EPISODE_WORDS = episode_dtype.itemsize // 8
@@ -624,20 +627,21 @@ def _keep_final_frames(context, index: int, settings) -> None:
 
 
 @njit
-def _read(context, env, records, events, blocks, codes, out) -> None:
+def _read(context, env, records, events, blocks, rows, codes, out) -> None:
     """The features now, scaled."""
     episode = env["episode"]
     remaining = max(episode["start"] + episode["window"] - env["now"], 0) / episode["window"]  # not when data end
     market, now = env["market"], env["now"]
-    extract(env["memory"], env["account"], env["log"], market, records, events, blocks, codes, now, remaining, out)
+    account, log = env["account"], env["log"]
+    extract(env["memory"], account, log, market, records, events, blocks, rows, codes, now, remaining, out)
     if context[SCALING + 1] > 0:
         scale(_scaling_at(context[SCALING], 2 * context[SCALING + 1]).reshape((-1, 2)), out)
 
 
 @njit
-def _observe(context, index: int, env, settings, records, events, blocks, codes, out, is_first: bool) -> None:
+def _observe(context, index: int, env, settings, records, events, blocks, rows, codes, out, is_first: bool) -> None:
     """The observation at a decision time, which joins the frames."""
-    _read(context, env, records, events, blocks, codes, out)
+    _read(context, env, records, events, blocks, rows, codes, out)
     if context[FRAMES + 1] > 0:
         _remember(context, index, env, settings, records, events, out, is_first)
 
@@ -661,6 +665,7 @@ def _step_one(
     follow(memory, market, records, events, blocks, rows, received)
     look(memory, market, events, rows, now, settings["lags"], settings["depth"])
     episode["steps"] += 1
+    env["record"] = events[max(received - 1, 0)]["end"]
 
     tick_value = account["models"]["tick_value"]
     position, parent = account["known_position"], episode["parent"]
@@ -682,7 +687,7 @@ def _step_one(
         reason = episode["at_end"]
     elif episode["steps"] == settings["max_steps"]:
         reason = END_STEPS
-    _observe(context, index, env, settings, records, events, blocks, codes, out, False)
+    _observe(context, index, env, settings, records, events, blocks, rows, codes, out, False)
 
     if settings["reward"] == REWARD_SHORTFALL:
         value = value_of(position, parent, episode["arrival2"], episode["arrival2"], tick_value)
@@ -714,6 +719,29 @@ def _step_one(
 
 
 @njit
+def _foresee(context, envs, sources, index: int, last: int) -> None:
+    """Asks for the memory that the next environments will read: each is elsewhere on the tapes, in no cache.
+
+    The next but one's own record, up to its log; and where the next one stands: events, records, rows of sums and the
+    ladder at the touch. It saves a fifth of a step's time with a thousand environments.
+    """
+    if index + 1 < last:
+        prefetch(context[ENVS] + 8 * ((index + 1) * _WORDS + _FIRST_WORD), (_LAST_WORD - _FIRST_WORD) // 8)
+    if index < last:
+        env = envs[index]
+        market = env["market"]
+        place = sources[env["episode"]["source"]]
+        prefetch(place["events"] + _EVENT_BYTES * market["event"], 40)
+        prefetch(place["records"] + _RECORD_BYTES * env["record"], 20)
+        for lag in range(MAX_LAGS):
+            prefetch(place["sums"] + _SUMS_BYTES * env["memory"]["edges"][lag], 6)
+        touch = (np.int64(market["mark2"]) >> 1) - market["base"]
+        ladder = context[ENVS] + 8 * (index * _WORDS + _LADDER_WORD) + 4 * touch
+        for side in range(2):
+            prefetch(ladder + 4 * LADDER_TICKS * side - 64, 3)
+
+
+@njit
 def step(context, first: int, last: int, actions, observations, rewards, terminated, truncated, finals) -> int:
     """Steps environments `first : last`.
 
@@ -739,6 +767,7 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
     ended = 0
     for index in range(first, last):
         env = envs[index]
+        _foresee(context, envs, sources, index + 1, last)
         rewards[index] = 0.0
         terminated[index] = False
         truncated[index] = False
@@ -786,7 +815,7 @@ def _begin(context, index: int, env, request, sources, settings, codes, out) -> 
     _reset_one(context, index, request)
     records, events, blocks, rows = _open(sources, env["episode"]["source"])
     look(env["memory"], env["market"], events, rows, env["now"], settings["lags"], settings["depth"])
-    _observe(context, index, env, settings, records, events, blocks, codes, out, True)
+    _observe(context, index, env, settings, records, events, blocks, rows, codes, out, True)
 
 
 @njit
@@ -805,8 +834,8 @@ def reset(context, first: int, last: int, observations) -> None:
         if requests[index]["wanted"]:
             _begin(context, index, env, requests[index], sources, settings, codes, observations[index])
         else:
-            records, events, blocks, _ = _open(sources, env["episode"]["source"])
-            _read(context, env, records, events, blocks, codes, observations[index])
+            records, events, blocks, rows = _open(sources, env["episode"]["source"])
+            _read(context, env, records, events, blocks, rows, codes, observations[index])
 
 
 @njit

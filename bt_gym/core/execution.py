@@ -143,39 +143,38 @@ def run(account, log, market, records, events, blocks, until: int, stop_on_repor
         limit = min(until, arrival, date)
         if account["next_roll"] < total:
             limit = min(limit, events[account["next_roll"]]["ts_event"] - 1)
-        written = account["reports_written"]
         if account["resting"] == 0 and account["takens"] == 0 and account["stops_live"] == 0:
             account["event"] = _skip_quiet(events, account["event"], limit)
         elif is_plain:
             stop = min(_next_window(account, blocks, total) if account["unseen"] > 0 else total, account["next_roll"])
-            follow(account, log, records, events, account["event"], stop, limit)
-        if account["reports_written"] == written:
-            number = account["event"]
-            ts = events[number]["ts_event"] if number < total else FOREVER
-            session_end = FOREVER
-            if account["daily"] > 0:
-                session_end = events[number - 1]["ts_event"] + SESSION_BREAK_NS
-            expiry = min(date, session_end)
-            now = min(ts, arrival, expiry)
-            if now > until or now == FOREVER:
-                return until, False
-            is_event = ts == now  # the market is first at equal times
-            if not _has_space(account, log, events, number, is_event, arrival < expiry):
-                return until, True
-            if not has_fixed_latency:
-                respond(account, events, now)
-            if is_event:
-                if number == account["next_roll"]:
-                    roll(account, log, events, ts)
-                happen(account, log, records, events, blocks, number, ts)
-                if account["daily"] > 0 and events[number]["flags"] & enums.EVENT_CLOSED:
-                    expire(account, log, ts, True)
-                if account["elected"] > 0:
-                    act_elected(account, log, market, records, events, blocks, ts)
-            elif arrival < expiry:
-                arrive(account, log, market, records, events, blocks)
-            else:
-                expire(account, log, expiry, session_end < date)
+            follow(account, records, events, account["event"], stop, limit)
+        written = account["reports_written"]
+        number = account["event"]
+        ts = events[number]["ts_event"] if number < total else FOREVER
+        session_end = FOREVER
+        if account["daily"] > 0:
+            session_end = events[number - 1]["ts_event"] + SESSION_BREAK_NS
+        expiry = min(date, session_end)
+        now = min(ts, arrival, expiry)
+        if now > until or now == FOREVER:
+            return until, False
+        is_event = ts == now  # the market is first at equal times
+        if not _has_space(account, log, events, number, is_event, arrival < expiry):
+            return until, True
+        if not has_fixed_latency:
+            respond(account, events, now)
+        if is_event:
+            if number == account["next_roll"]:
+                roll(account, log, events, ts)
+            happen(account, log, records, events, blocks, number, ts)
+            if account["daily"] > 0 and events[number]["flags"] & enums.EVENT_CLOSED:
+                expire(account, log, ts, True)
+            if account["elected"] > 0:
+                act_elected(account, log, market, records, events, blocks, ts)
+        elif arrival < expiry:
+            arrive(account, log, market, records, events, blocks)
+        else:
+            expire(account, log, expiry, session_end < date)
         if stop_on_report and written == account["reports_known"] and account["reports_written"] > written:
             until = min(until, log[written & (log.shape[0] - 1)]["ts_known"])
 

@@ -4,8 +4,8 @@ Flows over a time are differences of running sums: what each event brings is add
 row before every eighth event, kept beside the tape), so that a window of any length costs two look-ups and is warm at
 once wherever a run begins. Between two rows the few events are added up on the ladder, by the same code.
 
-A window of `lag` holds the events received in the last `lag` ns and up to seven before them, as rows lie every eighth
-event; one in which nothing was received is zero. Quantities without bounds are squashed, sign(x) log(1 + |x|), so that
+A window of `lag` begins at a row: it holds the events received in the last `lag` ns and up to seven before them, and is
+zero when nothing was received in it. Quantities without bounds are squashed, sign(x) log(1 + |x|), so that
 they need no scaling: a feature leaves [-10, 10] only beyond 22,025 lots, ticks or events, and is cut there.
 """
 
@@ -20,7 +20,7 @@ from bt_gym.core.market import best_price, mid2, move, receive_one, received_at
 from bt_gym.core.positions import unrealised
 from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, SIDE_BIT, TICK_SHIFT
 
-VERSION = 1
+VERSION = 2
 """Of the sums' meaning: rows of another version are built anew."""
 
 STRIDE = 8
@@ -46,17 +46,18 @@ sums_dtype = np.dtype(
     [
         ("ts", "<i8"),  # ns: when the event before the row was received, without extra latency
         ("sums", "<i4", (SUMS,)),  # over all events before the row, modulo 2**32
+        ("mark2", "<i4"),  # twice the last valid mid in ticks; NO_TICK before the first
     ],
     align=True,
 )
-"""40 bytes: row k stands before event k * STRIDE. The time is here too, so that a far edge is found by one array."""
+"""48 bytes: row k stands before event k * STRIDE. All that a window's far edge has to tell lies here, in one place."""
 
 memory_dtype = np.dtype(
     [
         ("edges", "<i8", (MAX_LAGS,)),  # rows at the windows' far edges
-        ("received", "<i8", (MAX_LAGS,)),  # events received by now - lag
+        ("silent", "<i8", (MAX_LAGS,)),  # 1: nothing was received in the window
+        ("squares", "<i8", (MAX_LAGS,)),  # SUM_SQUARES of the window
         ("sums", "<i4", (SUMS,)),  # over all events received, modulo 2**32
-        ("windows", "<i4", (MAX_LAGS, SUMS)),  # what they were at `look`
         ("levels", "<i4", (2, MAX_LEVELS, 2)),  # nonempty levels from the best on: tick, lots (0: none)
         ("own", "<i8", (2,)),  # slots of the own quotes, -1 without one
         ("parent", "<i8"),  # signed lots of the order to be executed; 0 without one
@@ -137,19 +138,17 @@ _ALIASES = {"book_imbalance": "imbalance_5", "trade_flow": "trade_flow_10s", "vo
 _UNITS_NS = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 MARKET_FEATURES = (
-    *(f"{side}_price_{level}" for side in ("bid", "ask") for level in range(1, 6)),
-    *(f"{side}_size_{level}" for side in ("bid", "ask") for level in range(1, 6)),
+    *(f"{side}_price_{level}" for side in ("bid", "ask") for level in range(1, 4)),
+    *(f"{side}_size_{level}" for side in ("bid", "ask") for level in range(1, 4)),
     "spread",
     "imbalance_1",
     "imbalance_5",
     "microprice",
     *(f"ofi_{lag}" for lag in ("100ms", "1s", "10s")),
     "deep_ofi_1s",
-    *(f"trade_flow_{lag}" for lag in ("1s", "10s", "1m")),
+    *(f"trade_flow_{lag}" for lag in ("1s", "10s")),
     *(f"returns_{lag}" for lag in ("1s", "10s", "1m")),
-    *(f"volatility_{lag}" for lag in ("10s", "1m")),
-    "events_100ms",
-    "events_1s",
+    "volatility_1m",
     "trades_10s",
     "adds_1s",
     "cancels_1s",
@@ -260,8 +259,15 @@ def _lots(market, blocks, side: int, tick: int) -> int:
 
 @njit
 def _deep_lots(market, blocks, side: int, best: int) -> int:
+    """Displayed lots of the levels behind the best one, up to `DEEP_LEVELS` with it."""
     step = -1 if side == enums.BID else 1
+    offset = best - market["base"]
     lots = np.int64(0)
+    if DEEP_LEVELS <= offset < LADDER_TICKS - DEEP_LEVELS:
+        ladder = market["ladder"]
+        for level in range(1, DEEP_LEVELS):
+            lots += ladder[side, offset + step * level]
+        return lots
     for level in range(1, DEEP_LEVELS):
         lots += _lots(market, blocks, side, best + step * level)
     return lots
@@ -324,6 +330,7 @@ def build_sums(memories, markets, records, events, blocks, rows) -> None:
         end = number * STRIDE
         add_up(memories[0], markets[0], records, events, blocks, end)
         row["ts"] = received_at(events[end - 1], 0) if end > 0 else enums.NO_TICK
+        row["mark2"] = markets[0]["mark2"]
         for column in range(SUMS):
             row["sums"][column] = memories[0]["sums"][column]
 
@@ -388,20 +395,16 @@ def look(memory, market, events, rows, now: int, lags, depth: int) -> None:
     """Brings windows, and the first `depth` levels of both sides, up to `now` (ns)."""
     received = market["event"]
     delay = market["extra_delay"]
+    latest = received_at(events[received - 1], 0) if received > 0 else np.int64(enums.NO_TICK)
     for index in range(MAX_LAGS):
         if lags[index] == 0:
             break
         until = now - lags[index] - delay
-        edge = find_row(rows, memory["edges"][index], received // STRIDE, until)
-        number = edge * STRIDE
-        while number < received and received_at(events[number], 0) <= until:
-            number += 1
-        memory["edges"][index] = edge
-        memory["received"][index] = number
-        row = rows[edge]
-        for column in range(SUMS):
-            change = np.int64(memory["sums"][column]) - np.int64(row["sums"][column])
-            memory["windows"][index, column] = _wrap(change) if number < received else 0
+        memory["edges"][index] = find_row(rows, memory["edges"][index], received // STRIDE, until)
+        memory["silent"][index] = latest <= until
+        memory["squares"][index] = 0
+        if latest > until:
+            memory["squares"][index] = _since(memory, rows[memory["edges"][index]], SUM_SQUARES)
     for side in range(2):
         _find_levels(memory["levels"], market, events, side, depth)
 
@@ -432,6 +435,11 @@ def _find_levels(levels, market, events, side: int, depth: int) -> None:
 
 
 # --- values
+
+_COLUMNS = np.zeros(TRADES - OFI + 1, np.int64)  # of the flows that are one sum, by kind
+for _kind, _column in ((OFI, SUM_OFI), (DEEP_OFI, SUM_DEEP), (ADDS, SUM_ADDS), (CANCELS, SUM_CANCELS)):
+    _COLUMNS[_kind - OFI] = _column
+_COLUMNS[TRADES - OFI] = SUM_TRADES
 
 _LOG1P_HALVES = np.log1p(np.arange(1 << 11) / 2)  # of 0, 0.5, 1, ...: a look-up takes a tenth of the logarithm's time
 
@@ -551,25 +559,29 @@ def _book_feature(memory, market, kind: int, level: int) -> float:
 
 
 @njit
-def _flow_feature(memory, market, events, kind: int, index: int) -> float:
-    window = memory["windows"][index]
-    if kind == OFI:
-        return squash_of(window[SUM_OFI])
-    if kind == DEEP_OFI:
-        return squash_of(window[SUM_DEEP])
-    if kind == TRADE_FLOW:
-        return _share(float(window[SUM_BOUGHT]), float(window[SUM_SOLD]))
+def _flow_feature(memory, market, rows, kind: int, index: int) -> float:
+    if memory["silent"][index]:
+        return 0.0
+    edge = memory["edges"][index]
+    then = rows[edge]
     if kind == RETURNS:
-        number = memory["received"][index]
-        then = mid2(events[number - 1]) if number > 0 else enums.NO_TICK
-        if then == enums.NO_TICK or market["mark2"] == enums.NO_TICK:
+        if then["mark2"] == enums.NO_TICK or market["mark2"] == enums.NO_TICK:
             return 0.0
-        return squash_halves(np.int64(market["mark2"]) - then)
-    if kind == VOLATILITY:
-        return math.log1p(math.sqrt(float(window[SUM_SQUARES])) / 2)
+        return squash_halves(np.int64(market["mark2"]) - np.int64(then["mark2"]))
     if kind == EVENTS:
-        return log1p_of(market["event"] - memory["received"][index])
-    return log1p_of(window[SUM_ADDS if kind == ADDS else SUM_CANCELS if kind == CANCELS else SUM_TRADES])
+        return log1p_of(market["event"] - edge * STRIDE)
+    if kind == TRADE_FLOW:
+        return _share(float(_since(memory, then, SUM_BOUGHT)), float(_since(memory, then, SUM_SOLD)))
+    if kind == VOLATILITY:
+        return math.log1p(math.sqrt(float(memory["squares"][index])) / 2)
+    change = _since(memory, then, _COLUMNS[kind - OFI])
+    return squash_of(change) if kind <= DEEP_OFI else log1p_of(change)
+
+
+@njit
+def _since(memory, row, column: int) -> int:
+    """What a sum has grown by since a row."""
+    return _wrap(np.int64(memory["sums"][column]) - np.int64(row["sums"][column]))
 
 
 @njit
@@ -608,7 +620,9 @@ DAY_NS = 86_400_000_000_000
 
 
 @njit
-def extract(memory, account, log, market, records, events, blocks, codes, now: int, remaining: float, out) -> None:
+def extract(
+    memory, account, log, market, records, events, blocks, rows, codes, now: int, remaining: float, out
+) -> None:
     """Writes the features `codes` (F, 2) into `out` (F,) float32; `look` has been called for `now` (ns).
 
     Args:
@@ -622,7 +636,7 @@ def extract(memory, account, log, market, records, events, blocks, codes, now: i
         if kind <= MICROPRICE:
             value = _book_feature(memory, market, kind, argument)
         elif kind <= TRADES:
-            value = _flow_feature(memory, market, events, kind, argument)
+            value = _flow_feature(memory, market, rows, kind, argument)
         elif kind == TIME_SIN:
             value = math.sin(2 * math.pi * (now % DAY_NS) / DAY_NS)
         elif kind == TIME_COS:

@@ -8,12 +8,12 @@ price fills at the own limit. `docs/simulation.md` derives the rule and lists wh
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import lowest_bit, njit
 from bt_gym.core import enums
 from bt_gym.core.fees import fee_of
 from bt_gym.core.fills import entitle, share
 from bt_gym.core.impact import charge
-from bt_gym.core.orders import FAR_LEVEL
+from bt_gym.core.orders import FAR_LEVEL, NO_REACH
 from bt_gym.core.positions import apply_fill
 from bt_gym.core.resting import find_level, height_of, is_own_level, leave, order_at
 from bt_gym.core.stops import (
@@ -21,11 +21,13 @@ from bt_gym.core.stops import (
     SESSION_BREAK_NS,
     elect,
     forget_stop,
-    has_print,
     nearest_triggers,
     reached_by_quotes,
 )
 from bt_gym.core.tape import GONE_BIT, KIND_MASK, SIDE_BIT, TICK_SHIFT
+
+_SIDE_SHIFT = SIDE_BIT.bit_length() - 1
+_BITS = 62  # of a mask of records
 
 
 @njit
@@ -194,73 +196,124 @@ def _queue(account, side: int, tick: int, kind: int, size: int, priority: int) -
 
 
 @njit
-def follow(account, log, records, events, first: int, stop: int, until: int) -> None:
+def follow(account, records, events, first: int, stop: int, until: int) -> None:
     """Runs events from number `first` to `stop` (not included) as long as they happen by `until` (ns) and only move
-    queues or meet own orders by an opposite add; ends before the first event that may do more, or after the first
-    that has filled one. With day orders at work it also ends before an event that begins a session.
+    queues; ends before the first that may do more. With day orders at work it also ends before one that begins a
+    session.
 
-    In one loop, since a call per event costs more than most events: the market is elsewhere most of the time.
+    The market is elsewhere most of the time. So one short loop over the events' own facts and one over the records, in
+    place of one that asks everything of every record.
     """
-    number = first
+    last = _count_calm(account, records, events, first, stop, until)
     start = np.int64(events[first - 1]["end"]) if first > 0 else np.int64(0)
-    room = log.shape[0] - (account["reports_written"] - account["reports_kept"]) - account["resting"]
+    end = np.int64(events[last - 1]["end"]) if last > first else start
+    cleared = _move_queues(account, records, start, end)
+    while last > first and np.int64(events[last - 1]["end"]) > cleared:
+        last -= 1
+    if account["takens"] > 0:
+        for number in range(first, last):
+            _follow_takens(account, records, start, np.int64(events[number]["end"]))
+            start = np.int64(events[number]["end"])
+    account["event"] = last
+
+
+@njit
+def _count_calm(account, records, events, first: int, stop: int, until: int) -> int:
+    """First event from `first` on that is not before `stop`, not by `until` (ns), or may do more than move queues.
+
+    What came in at or through an own price and is still there is the best price that the event leaves.
+    """
+    ends = account["daily"] > 0
+    longest = SESSION_BREAK_NS if ends else FOREVER
     bid_reach = np.int64(account["reach"][enums.BID])
     ask_reach = np.int64(account["reach"][enums.ASK])
-    bid_levels = account["levels"][enums.BID]
-    ask_levels = account["levels"][enums.ASK]
-    is_taken = account["takens"] > 0
-    is_unseen = account["unseen"] > 0
-    has_stops = account["stops_live"] > 0
+    own_bid = bid_reach if account["models"]["fill_on_cross"] else np.int64(NO_REACH)
+    own_ask = ~ask_reach if account["models"]["fill_on_cross"] else np.int64(~NO_REACH)
     buy, sell = nearest_triggers(account)
-    longest = SESSION_BREAK_NS if account["daily"] > 0 else FOREVER
+    by_quotes = account["stops_live"] > 0 and account["models"]["stop_on_quote"]
     previous = events[first - 1]["ts_event"] if first > 0 else np.int64(0)
-    while number < stop and events[number]["ts_event"] <= until:
-        end = np.int64(events[number]["end"])
-        flags = events[number]["flags"]
-        if end - start > room or flags & enums.PHASE_MASK == enums.PHASE_SNAPSHOT:
+    number = first
+    while number < stop:
+        event = events[number]
+        ts, flags, bid, ask = event["ts_event"], event["flags"], event["bid"], event["ask"]
+        if (ts > until) | (flags & enums.PHASE_MASK == enums.PHASE_SNAPSHOT) | (ts - previous > longest):
             break
-        if events[number]["ts_event"] - previous > longest or (flags & enums.EVENT_CLOSED and longest < FOREVER):
-            break
-        if flags & enums.EVENT_TRADE and _has_trade(records, start, end, bid_reach, ask_reach):
-            break
-        if has_stops:
-            if flags & enums.EVENT_TRADE and has_print(records, start, end, buy, sell):
+        if (bid >= own_ask) | ((ask <= own_bid) & (ask != enums.NO_TICK)) | (flags & enums.EVENT_TRADE != 0):
+            if bid >= own_ask or (ask <= own_bid and ask != enums.NO_TICK):
                 break
-            if account["models"]["stop_on_quote"] and reached_by_quotes(events[number], buy, sell):
+            start = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
+            if _has_trade(records, start, np.int64(event["end"]), bid_reach, ask_reach, buy, sell):
                 break
-        crossing = False
-        gone = False
-        for i in range(start, end):
-            key = records[i]["key"]
-            kind = key & KIND_MASK
-            side = 1 if key & SIDE_BIT else 0
-            height = np.int64(key >> TICK_SHIFT) ^ -side
-            if kind == enums.RECORD_ADD:
-                crossing |= height >= ~(bid_reach if side else ask_reach)
-            if kind != enums.RECORD_ADD or is_unseen:
-                distance = (ask_reach if side else bid_reach) - height
-                levels = ask_levels if side else bid_levels
-                if distance >= 0 and levels >> min(distance, FAR_LEVEL) & 1 and kind <= enums.RECORD_FILL:
-                    tick = np.int64(key >> TICK_SHIFT)
-                    _queue(account, side, tick, kind, records[i]["size"], records[i]["priority"])
-                if kind == enums.RECORD_CLEAR:
-                    return
-            if is_taken:
-                tick = np.int64(key >> TICK_SHIFT)
-                size, priority = records[i]["size"], records[i]["priority"]
-                gone |= _follow_taken(account, i, kind, side, tick, size, priority, key & GONE_BIT)
-        if crossing and account["models"]["fill_on_cross"] and is_matching(events, number):
-            _cross(account, log, records, start, end, events[number]["ts_event"], number)
-            _drop_taken(account)
-            account["event"] = number + 1
-            return
-        if gone:
-            _drop_taken(account)
-            is_taken = account["takens"] > 0
-        previous = events[number]["ts_event"]
+        if by_quotes and reached_by_quotes(event, buy, sell):
+            break
+        if ends and flags & enums.EVENT_CLOSED:
+            break
+        previous = ts
         number += 1
-        account["event"] = number
-        start = end
+    return number
+
+
+@njit
+def _has_trade(records, first: int, last: int, bid_reach: int, ask_reach: int, buy: int, sell: int) -> bool:
+    """Whether an aggressor of records `first:last` gets to an own order's price, or a trade to a trigger."""
+    for i in range(first, last):
+        key = records[i]["key"]
+        kind = key & KIND_MASK
+        if kind == enums.RECORD_TRADE or kind == enums.RECORD_TRADE_N:
+            side = 1 if key & SIDE_BIT else 0
+            tick = np.int64(key >> TICK_SHIFT)
+            if tick >= buy or tick <= sell:
+                return True
+            if kind == enums.RECORD_TRADE and height_of(side, tick) <= (ask_reach if side else bid_reach):
+                return True
+    return False
+
+
+@njit
+def _move_queues(account, records, first: int, last: int) -> int:
+    """Records `first:last`, of events without own trades, change levels at which own orders rest.
+
+    Returns the first one that clears the book, where it stops; `last` without one. Records of own levels are first
+    noted, a few at a time, without a branch: one that depends on the side or the level is guessed wrong too often.
+    """
+    bid_reach = np.int64(account["reach"][enums.BID])
+    bid_levels = account["levels"][enums.BID]
+    other_reach = bid_reach ^ account["reach"][enums.ASK]
+    other_levels = bid_levels ^ account["levels"][enums.ASK]
+    least = enums.RECORD_ADD if account["unseen"] > 0 else enums.RECORD_DEL
+    for begin in range(first, last, _BITS):
+        noted = np.int64(0)
+        for i in range(begin, min(begin + _BITS, last)):
+            key = np.int64(records[i]["key"])
+            kind = key & KIND_MASK
+            flip = -(key >> _SIDE_SHIFT & 1)  # all bits of an ask's record
+            distance = (bid_reach ^ (other_reach & flip)) - ((key >> TICK_SHIFT) ^ flip)
+            is_own = (bid_levels ^ (other_levels & flip)) >> min(max(distance, 0), FAR_LEVEL) & 1
+            moves = (is_own != 0) & (distance >= 0) & (kind >= least) & (kind <= enums.RECORD_FILL)
+            noted |= np.int64(moves | (kind == enums.RECORD_CLEAR)) << (i - begin)
+        while noted != 0:
+            i = begin + lowest_bit(noted)
+            noted &= noted - 1
+            key = np.int64(records[i]["key"])
+            kind = key & KIND_MASK
+            if kind == enums.RECORD_CLEAR:
+                return i
+            side = key >> _SIDE_SHIFT & 1
+            _queue(account, side, key >> TICK_SHIFT, kind, records[i]["size"], records[i]["priority"])
+    return last
+
+
+@njit
+def _follow_takens(account, records, first: int, last: int) -> None:
+    """Records `first:last` of one event change liquidity that this account has taken."""
+    gone = False
+    for i in range(first, last):
+        key = records[i]["key"]
+        side, tick = 1 if key & SIDE_BIT else 0, np.int64(key >> TICK_SHIFT)
+        size, priority = records[i]["size"], records[i]["priority"]
+        gone |= _follow_taken(account, i, key & KIND_MASK, side, tick, size, priority, key & GONE_BIT)
+    if gone:
+        _drop_taken(account)
 
 
 @njit
@@ -270,18 +323,6 @@ def is_matching(events, number: int) -> bool:
         return False
     before = events[number - 1]["flags"] & enums.PHASE_MASK
     return before == enums.PHASE_CONTINUOUS or before == enums.PHASE_AUCTION
-
-
-@njit
-def _has_trade(records, first: int, last: int, bid_reach: int, ask_reach: int) -> bool:
-    """Whether an aggressor of records `first:last` gets to an own order's price."""
-    for i in range(first, last):
-        key = records[i]["key"]
-        if key & KIND_MASK == enums.RECORD_TRADE:
-            side = 1 if key & SIDE_BIT else 0
-            if height_of(side, key >> TICK_SHIFT) <= (ask_reach if side else bid_reach):
-                return True
-    return False
 
 
 @njit

@@ -10,7 +10,6 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import avellaneda_stoikov, enums
-from bt_gym.core.features import SUM_SQUARES
 from bt_gym.core.intents import INTENT_CANCEL, INTENT_MODIFY, INTENT_NEW, find_live, write
 from bt_gym.core.market import mid2
 
@@ -130,7 +129,7 @@ def quote_prices(sent, account, memory, event, scheme, action, by_model: bool, i
             gamma = math.exp(_scaled(action[0], math.log(low[0]), math.log(high[0])))
             kappa = math.exp(_scaled(action[1], math.log(low[1]), math.log(high[1])))
             lag = scheme["lag"]
-            ticks = math.sqrt(float(memory["windows"][lag, SUM_SQUARES])) / 2
+            ticks = math.sqrt(float(memory["squares"][lag])) / 2
             sigma = ticks / math.sqrt(scheme["lag_s"])
             position = np.float64(account["known_position"]["size"])
             left, right = avellaneda_stoikov.quotes(mid, position, gamma, sigma, kappa, scheme["horizon_s"])

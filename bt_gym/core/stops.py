@@ -9,7 +9,7 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
-from bt_gym.core.tape import KIND_MASK, MAX_TICK, TICK_SHIFT
+from bt_gym.core.tape import MAX_TICK
 
 SESSION_BREAK_NS = 1_800_000_000_000
 """A session has ended when the market has been silent for so long; day orders expire then."""
@@ -90,18 +90,6 @@ def nearest_triggers(account) -> tuple[int, int]:
         else:
             sell = max(sell, np.int64(order["trigger"]))
     return buy, sell
-
-
-@njit
-def has_print(records, first: int, last: int, buy: int, sell: int) -> bool:
-    """Whether records `first:last` bring a trade at or above `buy`, or at or below `sell`."""
-    for i in range(first, last):
-        kind = records[i]["key"] & KIND_MASK
-        if kind == enums.RECORD_TRADE or kind == enums.RECORD_TRADE_N:
-            tick = records[i]["key"] >> TICK_SHIFT
-            if tick >= buy or tick <= sell:
-                return True
-    return False
 
 
 @njit

@@ -18,7 +18,7 @@ def _read(memories, markets, accounts, log, records, events, blocks, rows, lags,
     memory, market = memories[0], markets[0]
     features.follow(memory, market, records, events, blocks, rows, received)
     features.look(memory, market, events, rows, now, lags, depth)
-    features.extract(memory, accounts[0], log, market, records, events, blocks, codes, now, 1.0, out)
+    features.extract(memory, accounts[0], log, market, records, events, blocks, rows, codes, now, 1.0, out)
 
 
 class Features:

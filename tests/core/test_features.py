@@ -37,7 +37,9 @@ def _begin(memories, markets, records, events, blocks, rows, end):
 @njit
 def _extract(memories, accounts, log, markets, records, events, blocks, rows, lags, depth, codes, now, remaining, out):
     features.look(memories[0], markets[0], events, rows, now, lags, depth)
-    features.extract(memories[0], accounts[0], log, markets[0], records, events, blocks, codes, now, remaining, out)
+    features.extract(
+        memories[0], accounts[0], log, markets[0], records, events, blocks, rows, codes, now, remaining, out
+    )
 
 
 class Watch:
