@@ -23,7 +23,7 @@ from bt_gym.data.dataset import digest_of
 from bt_gym.errors import ConfigError
 from bt_gym.sb3 import check_sb3_vec_env, make_sb3_vec_env
 from bt_gym.testing import check_vector_env
-from tests.envs.make import ID, actions, assert_same, sections, single, tapes, vector
+from tests.envs.make import ID, IDS, actions, assert_same, sections, single, tapes, vector
 from tests.envs.test_vector_env import run
 
 MODES = list(AutoresetMode)
@@ -214,3 +214,13 @@ def test_scaling__refuses_test_days_and_features_that_it_does_not_know(tmp_path:
         file.write_text(text)
         with pytest.raises(ConfigError, match="make it with fit_scaling"):
             single(observation={"features": ["spread"], "scaling": file})
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_scaling__is_fitted_for_every_task(name: str):
+    env = gym.make(name, **sections(window_s=2.0))
+    fitted = fit_scaling(env, rows=6400)
+    assert fitted["features"] == list(env.unwrapped.feature_names)
+    varies = np.array(fitted["scale"]) != 1.0
+    assert varies.mean() > 0.7
+    assert np.isfinite(fitted["mean"] + fitted["scale"]).all()
