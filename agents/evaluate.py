@@ -169,10 +169,15 @@ def main(
     Console(width=140).print(table(scores, base=list(baselines)[-1]))
     print(f"{len(scores[0].days)} windows of {len(held_out)} days, {len(models)} training seeds")
     if result:
-        about = {"command": f"python -m agents.evaluate {' '.join(sys.argv[1:])}", "runs": trained, **versions()}
-        data = {"train": digest_of(train), "test": digest_of(held_out)}
+        about: dict[str, Any] = {
+            "command": f"python -m agents.evaluate {' '.join(sys.argv[1:])}",
+            "runs": trained,
+            **versions(),
+        }
+        about["data"] = {"train": digest_of(train), "test": digest_of(held_out)}
+        about["features"] = list(env.unwrapped.feature_names)
         rows = [row(one, scores[len(baselines) - 1]) for one in scores]
-        Path(result).write_text(json.dumps({**about, "data": data, "results": rows}, indent=2) + "\n")
+        Path(result).write_text(json.dumps({**about, "results": rows}, indent=2) + "\n")
     return scores
 
 
