@@ -224,3 +224,11 @@ def test_scaling__is_fitted_for_every_task(name: str):
     varies = np.array(fitted["scale"]) != 1.0
     assert varies.mean() > 0.7
     assert np.isfinite(fitted["mean"] + fitted["scale"]).all()
+
+
+@pytest.mark.parametrize("form", [FORMS[0], {"form": "image", "stack": 4, "levels": 3}])
+def test_forms__do_not_depend_on_threads(form: dict[str, Any]):
+    acts = actions(8, 12, 256)
+    one, two = (vector(256, threads=count, window_s=1.0, observation=form) for count in (1, 2))
+    assert_same(tuple(run(one, acts)), tuple(run(two, acts)))
+    two.close()
