@@ -292,10 +292,11 @@ class Batch:
         info["end_reason"] = np.array([_ENDS[int(code)] for code in episode["end_reason"]], object)
         return info
 
-    def check_capacity(self) -> None:
-        """Raises CapacityError when an environment's tables could not hold what happened in it."""
-        if self.envs["is_full"].any():
-            index = int(np.argmax(self.envs["is_full"]))
+    def check_capacity(self, ended: np.ndarray) -> None:
+        """Raises CapacityError when one of the environments (N,) that `ended` has tables that were too small for it."""
+        full = self.envs["is_full"][ended]
+        if full.any():
+            index = int(np.flatnonzero(ended)[np.argmax(full)])
             raise CapacityError(f"environment {index}: more reports at once than its log holds: quote fewer lots")
 
 

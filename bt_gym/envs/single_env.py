@@ -87,7 +87,7 @@ class BtEnv(gym.Env):
         info: dict[str, Any] = {}
         terminated = truncated = False
         if ended:
-            self._batch.check_capacity()
+            self._batch.check_capacity(np.ones(1, bool))
             terminated, truncated = bool(flags[0, 0]), bool(flags[1, 0])
             self._is_ready = False
             info = _first(self._batch.end_info(self._batch.envs["episode"]))

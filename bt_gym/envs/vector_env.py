@@ -223,7 +223,7 @@ class BtVectorEnv(VectorEnv):
     def _end(self, infos: dict[str, Any], done: np.ndarray) -> None:
         """Adds what finished episodes leave behind."""
         envs = self._batch.envs
-        self._batch.check_capacity()
+        self._batch.check_capacity(done)
         if self._mode is not AutoresetMode.SAME_STEP:
             self._put(infos, self._batch.end_info(envs["episode"][done]), done)
             self._done = done
@@ -246,18 +246,20 @@ class BtVectorEnv(VectorEnv):
         self._put(infos, self._batch.reset_info(envs[done]), done)
 
     def _put(self, infos: dict[str, Any], values: dict[str, np.ndarray], where: np.ndarray) -> None:
-        """Spreads arrays (m,) over the N places of the mask `where`, each key with its own mask."""
+        """Spreads arrays (m,) over the N places of the mask `where`; keys that come together share their mask."""
+        places = np.flatnonzero(where)
+        mask = where.copy()
         for key, some in values.items():
             if key in infos:  # others of this step have it too
-                infos[key][where] = some
-                infos[f"_{key}"] |= where
+                infos[key][places] = some
+                infos[f"_{key}"] = infos[f"_{key}"] | where
                 continue
             every = (
                 np.full(self.num_envs, None, object) if some.dtype == object else np.zeros(self.num_envs, some.dtype)
             )
-            every[where] = some
+            every[places] = some
             infos[key] = every
-            infos[f"_{key}"] = where.copy()
+            infos[f"_{key}"] = mask
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> np.ndarray | None:
         """(N,) seeds of the streams, -1 for those that go on."""
