@@ -242,9 +242,8 @@ class Batch:
 
     # --- infos
 
-    def reset_info(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """What a reset tells, an array (m,) each, for rows (m,) of `envs`."""
-        episode = rows["episode"]
+    def reset_info(self, episode: np.ndarray) -> dict[str, np.ndarray]:
+        """What a reset tells, an array (m,) each, from rows (m,) of `core.batch.episode_dtype`."""
         info = {
             "day": self.markets.days[episode["source"]],
             "tape": episode["source"],

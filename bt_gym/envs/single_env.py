@@ -68,7 +68,7 @@ class BtEnv(gym.Env):
         self._is_ready = True
         if self._is_shown:
             self._renderer.render()
-        return self._observation(), _first(self._batch.reset_info(self._batch.envs))
+        return self._observation(), _first(self._batch.reset_info(self._batch.envs["episode"]))
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One decision: (observation, reward, terminated, truncated, info).

@@ -116,7 +116,7 @@ class BtVectorEnv(VectorEnv):
         self._done = self._done & ~wanted
         self._any_done = bool(self._done.any())
         infos: dict[str, Any] = {}
-        self._put(infos, self._batch.reset_info(self._batch.envs[wanted]), wanted)
+        self._put(infos, self._batch.reset_info(self._batch.envs["episode"][wanted]), wanted)
         if self._is_shown:
             self._renderer.render()
         return self._batch.form.of(observations, self._batch.frames), infos
@@ -153,7 +153,7 @@ class BtVectorEnv(VectorEnv):
             ended = batch.step(context, 0, n, actions, observations, rewards, terminated, truncated, finals)
         infos: dict[str, Any] = {}
         if was_done is not None:  # NEXT_STEP has begun their next episodes
-            self._put(infos, self._batch.reset_info(self._batch.envs[was_done]), was_done)
+            self._put(infos, self._batch.reset_info(self._batch.envs["episode"][was_done]), was_done)
             self._any_done = False
         if ended:
             self._end(infos, terminated | truncated)
@@ -243,7 +243,7 @@ class BtVectorEnv(VectorEnv):
             "final_info": final_info,
             "_final_info": done.copy(),
         }
-        self._put(infos, self._batch.reset_info(envs[done]), done)
+        self._put(infos, self._batch.reset_info(envs["episode"][done]), done)
 
     def _put(self, infos: dict[str, Any], values: dict[str, np.ndarray], where: np.ndarray) -> None:
         """Spreads arrays (m,) over the N places of the mask `where`; keys that come together share their mask."""
