@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from bt_gym.data.dataset import digest_of
 from bt_gym.errors import ConfigError
 from bt_gym.sb3 import check_sb3_vec_env, make_sb3_vec_env
 from bt_gym.testing import check_vector_env
-from tests.envs.make import ID, IDS, actions, assert_same, sections, single, tapes, vector
+from tests.envs.make import ID, IDS, PRESETS, actions, assert_same, sections, single, tapes, vector
 from tests.envs.test_vector_env import run
 
 MODES = list(AutoresetMode)
@@ -142,6 +143,16 @@ def test_vector__passes_all_checkers(form: dict[str, Any]):
     check_env(gym.make(ID, **more).unwrapped)
     check_for_sb3(gym.make(ID, **more).unwrapped)
     check_sb3_vec_env(lambda: make_sb3_vec_env(ID, 3, monitor=False, **more), steps=40)
+
+
+@pytest.mark.parametrize("form", [{}, {"form": "dict"}])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_single__passes_both_checkers_with_every_preset(preset: str, form: dict[str, Any]):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gym.make(ID, action=PRESETS[preset], **sections(observation=form)).unwrapped
+        check_env(env)
+        check_for_sb3(env)
 
 
 @pytest.mark.parametrize("form", FORMS)
