@@ -21,6 +21,8 @@ pytestmark = pytest.mark.real_data
 FACTS = {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2}
 EXECUTION = {"latency_model": {"network_latency_us": 20_000, "compute_latency_us": 300}}  # long: many races
 LIMITS = {"max_position": 10}
+SEEN = {"features": ["imbalance_1", "ofi_1s", "inventory", "own_bid_queue", "own_ask_queue", "remaining_time"]}
+"""What actions follow from."""
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,10 @@ def make(tape: Tape, window_s: float, **more: Any) -> BtEnv:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_env__and_backtester_write_the_same_fills(preset: str, tape: Tape):
     """A policy of actions that look random, an hour from the first second of trading on."""
-    window, least = (77, 80) if preset == "raw" else (3500, 100)  # later it has more orders than the account holds
-    env = make(tape, window, execution=EXECUTION, decision={"interval_ms": 500.0}, action=PRESETS[preset])
+    window, least = (200, 100) if preset == "raw" else (3500, 100)  # later it has more orders than the account holds
+    env = make(
+        tape, window, execution=EXECUTION, decision={"interval_ms": 500.0}, action=PRESETS[preset], observation=SEEN
+    )
     start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 5) * CLOCK
     observation, _ = env.reset(seed=1, options={"start_ns": start})
     log, known, is_over, paid = [], 0, False, 0.0
