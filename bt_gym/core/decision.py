@@ -162,10 +162,19 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
             now = next_action(account, market, events, now)
         if now > until:
             return enums.CALL_NONE
-        can_report = desk["wants_news"] or acts or desk["is_watched"]
-        now, is_full = run_exchange(account, log, market, records, events, blocks, now, can_report != 0)
-        if is_full:
-            return enums.CALL_LOG_FULL
+        # Where nothing happens kernels aren't called at all: handing them the arrays takes longer than they do.
+        number = account["event"]
+        if not (
+            (number >= events.shape[0] or events[number]["ts_event"] > now)
+            and account["requests_live"] == 0
+            and account["reports_known"] == account["reports_written"]
+            and account["dated"] == 0
+            and account["daily"] == 0
+        ):
+            can_report = desk["wants_news"] or acts or desk["is_watched"]
+            now, is_full = run_exchange(account, log, market, records, events, blocks, now, can_report != 0)
+            if is_full:
+                return enums.CALL_LOG_FULL
         desk["now"] = now
         desk["first_report"] = account["reports_known"]
         is_event = desk["stop_time"] <= now
@@ -176,15 +185,12 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
             desk["event_calls"] = events[desk["stop"]]["flags"] & desk["kinds"] != 0
             desk["clock_calls"] = desk["stop_strikes"]
         else:
-            move(
-                market,
-                records,
-                events,
-                blocks,
-                count_received(events, market["event"], now, market["extra_delay"]),
-            )
-            watch(account, market, events)
-            learn(account, log, now)
+            number = market["event"]
+            if number < events.shape[0] and received_at(events[number], market["extra_delay"]) <= now:
+                move(market, records, events, blocks, count_received(events, number, now, market["extra_delay"]))
+                watch(account, market, events)
+            if account["reports_known"] < account["reports_written"]:
+                learn(account, log, now)
         known = now - 1 if is_event else now
         is_booked = account["reports_known"] > desk["first_report"]
         desk["news_calls"] = (is_booked and desk["wants_news"]) or desk["wake"] <= known

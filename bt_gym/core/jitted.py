@@ -170,24 +170,21 @@ def find(own, side: int, price: int) -> int:
 
 
 @njit
-def _show_now(now, desk, why, market, events) -> None:
-    now["time"] = desk["now"]
-    now["why"] = why
-    now["kinds"] = 0
-    if why == enums.CALL_EVENT:
-        now["kinds"] = np.int64(events[desk["stop"]]["flags"]) & ~enums.PHASE_MASK
-    elif why == enums.CALL_NEWS:
-        now["kinds"] = enums.EVENT_OWN
+def _show_nothing(now) -> None:
+    """The market before its first event."""
+    now["records"] = 0
+    now["phase"] = enums.PHASE_SUSPECT
+    now["bid"] = enums.NO_TICK
+    now["ask"] = enums.NO_TICK
     now["bid_size"] = 0
     now["ask_size"] = 0
-    received = market["event"]
-    if received == 0:
-        now["records"] = 0
-        now["phase"] = enums.PHASE_SUSPECT
-        now["bid"] = enums.NO_TICK
-        now["ask"] = enums.NO_TICK
-        return
-    last = events[received - 1]
+
+
+@njit
+def _show_market(now, market, last) -> None:
+    """The market after its `last` event."""
+    now["bid_size"] = 0
+    now["ask_size"] = 0
     now["records"] = last["source"]
     now["phase"] = last["flags"] & enums.PHASE_MASK
     now["bid"] = last["bid"]
@@ -333,12 +330,23 @@ def run(decide, memory, desks, accounts, log, markets, records, events, blocks, 
                 trades = np.zeros(2 * count, trade_dtype)
                 count = read_trades(records, counts[1], last, trades)
             counts[1] = last
-        _show_now(now, desk, why, market, events)
+        now["time"] = desk["now"]
+        now["why"] = why
+        now["kinds"] = 0
+        if why == enums.CALL_EVENT:
+            now["kinds"] = np.int64(events[desk["stop"]]["flags"]) & ~enums.PHASE_MASK
+        elif why == enums.CALL_NEWS:
+            now["kinds"] = enums.EVENT_OWN
+        if market["event"] > 0:
+            _show_market(now, market, events[market["event"] - 1])
+        else:
+            _show_nothing(now)
         show_own(own, account)
         requests["count"] = 0
         decide(memory, now, market, own, trades[:count], requests)
         if requests["lost"] > 0:
             return enums.CALL_EVENT
-        counts[0] = _send(account, desk["now"], requests, refused, counts[0])
+        if requests["count"] > 0:
+            counts[0] = _send(account, desk["now"], requests, refused, counts[0])
         if desk["is_watched"]:
             return enums.CALL_NONE
