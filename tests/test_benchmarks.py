@@ -116,6 +116,23 @@ def test_backtest__checks_itself_and_prints_one_json_object() -> None:
     }
 
 
+def test_matching__checks_itself_and_prints_one_json_object() -> None:
+    command = [sys.executable, "-m", "benchmarks.matching", "--quick", "--json"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    session, *cases = report["results"]
+    assert session["records"] > session["events"] > session["orders"] > session["lots"] > 0
+    names = [case["name"].removeprefix("synthetic/") for case in cases]
+    assert names == ["grid", "two_quotes", "no_orders", "grid_10", "grid_20", "grid_half_stream", "l3_book"]
+    assert all(0 < case["min_s"] <= case["median_s"] and case["vs_l3_book"] > 0 for case in cases)
+    assert [t["name"].removeprefix("synthetic: ") for t in report["targets"]] == [
+        "grid_vs_bare_book",
+        "grid_per_second",
+        "grid_whole_vs_half_stream",
+    ]
+
+
 def test_ppo__compares_the_environment_with_one_that_does_nothing() -> None:
     command = [sys.executable, "-m", "benchmarks.ppo", "--quick", "--iterations", "1", "--watch", "20", "--json"]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
