@@ -47,6 +47,12 @@ class StrategyConfig(Section):
         return {"strategy": super().to_dict()}
 
 
+def _below_entry(value: float, info: ValidationInfo) -> float:
+    if value > info.data.get("entry_threshold", value):
+        raise ValueError(f"must be at most entry_threshold ({info.data['entry_threshold']}), got {value}")
+    return value
+
+
 class SmaCrossoverParameters(Section):
     """Two simple moving averages of the trade price."""
 
@@ -110,12 +116,7 @@ class MlEnhancedMomentumParameters(Section):
         """Whether a model takes part in the decisions."""
         return self.ml_model_path is not None and self.model is None
 
-    @field_validator("exit_threshold")
-    @classmethod
-    def _below_entry(cls, value: float, info: ValidationInfo) -> float:
-        if value > info.data.get("entry_threshold", value):
-            raise ValueError(f"must be at most entry_threshold ({info.data['entry_threshold']}), got {value}")
-        return value
+    _check_exit = field_validator("exit_threshold")(_below_entry)
 
 
 class MlEnhancedMomentumConfig(StrategyConfig):
@@ -208,12 +209,7 @@ class PairsParameters(Section):
     interval_ms: Count = 1000
     """Time between two looks, ms."""
 
-    @field_validator("exit_threshold")
-    @classmethod
-    def _below_entry(cls, value: float, info: ValidationInfo) -> float:
-        if value > info.data.get("entry_threshold", value):
-            raise ValueError(f"must be at most entry_threshold ({info.data['entry_threshold']}), got {value}")
-        return value
+    _check_exit = field_validator("exit_threshold")(_below_entry)
 
 
 class PairsConfig(StrategyConfig):

@@ -7,6 +7,7 @@ from typing import Any
 
 from bt_gym.core.avellaneda_stoikov import quotes
 from bt_gym.strategy.base import NOTHING, Strategy, StrategyOutput
+from bt_gym.strategy.checks import above_zero, at_least
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent
 from bt_gym.strategy.quoting import best_ticks, two_sided
@@ -40,12 +41,9 @@ class AvellanedaStoikov(Strategy):
         max_position: int = 10,
         interval_ms: int = 100,
     ) -> None:
-        if min(gamma, k, horizon_s) <= 0 or sigma < 0 or min(size, max_position, interval_ms) < 1:
-            raise ValueError(
-                f"gamma {gamma}, sigma {sigma}, k {k}, horizon_s {horizon_s}, size {size}, "
-                f"max_position {max_position}, interval_ms {interval_ms}: need gamma, k, horizon_s above 0, sigma 0 or "
-                "more, the rest 1 or more"
-            )
+        above_zero(gamma=gamma, k=k, horizon_s=horizon_s)
+        at_least(0, sigma=sigma)
+        at_least(1, size=size, max_position=max_position, interval_ms=interval_ms)
         self.gamma, self.sigma, self.k, self.horizon_s = map(float, (gamma, sigma, k, horizon_s))
         self.size, self.max_position, self.interval_ms = size, max_position, interval_ms
         self.timer_interval_ns = interval_ms * 1_000_000

@@ -15,6 +15,7 @@ from math import ceil, e, floor, log1p, sqrt
 from typing import Any
 
 from bt_gym.strategy.base import NOTHING, Strategy, StrategyOutput
+from bt_gym.strategy.checks import above_zero, at_least
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent
 from bt_gym.strategy.quoting import best_ticks, two_sided
@@ -82,12 +83,9 @@ class Glft(Strategy):
         interval_ms: int = 100,
     ) -> None:
         xi = gamma if xi is None else xi
-        if min(gamma, arrivals, k) <= 0 or min(sigma, xi) < 0 or min(size, max_position, interval_ms) < 1:
-            raise ValueError(
-                f"gamma {gamma}, sigma {sigma}, arrivals {arrivals}, k {k}, xi {xi}, size {size}, "
-                f"max_position {max_position}, interval_ms {interval_ms}: need gamma, arrivals, k above 0, sigma and "
-                "xi 0 or more, the rest 1 or more"
-            )
+        above_zero(gamma=gamma, arrivals=arrivals, k=k)
+        at_least(0, sigma=sigma, xi=xi)
+        at_least(1, size=size, max_position=max_position, interval_ms=interval_ms)
         self.gamma, self.sigma, self.arrivals, self.k, self.xi = gamma, sigma, arrivals, k, xi
         self.size, self.max_position, self.interval_ms = size, max_position, interval_ms
         self.timer_interval_ns = interval_ms * 1_000_000

@@ -14,6 +14,7 @@ import numpy as np
 
 from bt_gym.core import enums
 from bt_gym.strategy.base import NOTHING, Strategy, StrategyOutput
+from bt_gym.strategy.checks import at_least
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
 from bt_gym.strategy.jitted import JittedStrategy, cancel, decision, find, quote
@@ -61,11 +62,8 @@ class GridMarketMaker(Strategy):
         max_position: int = 50,
         interval_ms: int = 100,
     ) -> None:
-        if min(levels, spacing, size, max_position, interval_ms) < 1 or half_spread < 0 or skew < 0:
-            raise ValueError(
-                f"levels {levels}, half_spread {half_spread}, spacing {spacing}, skew {skew}, size {size}, "
-                f"max_position {max_position}, interval_ms {interval_ms}: need 1 or more; half_spread, skew 0 or more"
-            )
+        at_least(0, half_spread=half_spread, skew=skew)
+        at_least(1, levels=levels, spacing=spacing, size=size, max_position=max_position, interval_ms=interval_ms)
         self._config = {
             "levels": levels,
             "half_spread": half_spread,

@@ -6,6 +6,7 @@ from math import sqrt
 from typing import Any
 
 from bt_gym.strategy.base import NOTHING, OrderRequest, Strategy, StrategyOutput
+from bt_gym.strategy.checks import at_least
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
 
@@ -41,11 +42,13 @@ class Pairs(Strategy):
         size: int = 1,
         interval_ms: int = 1000,
     ) -> None:
-        if len(symbols) != 2 or lookback < 2 or not 0 <= exit_threshold <= entry_threshold or size < 1:
+        if len(symbols) != 2 or not 0 <= exit_threshold <= entry_threshold:
             raise ValueError(
-                f"symbols {list(symbols)}, lookback {lookback}, thresholds {entry_threshold} and {exit_threshold}, "
-                f"size {size}: need two symbols, lookback >= 2, 0 <= exit <= entry and size >= 1"
+                f"symbols {list(symbols)}, thresholds {entry_threshold} and {exit_threshold}: need two symbols and "
+                "0 <= exit <= entry"
             )
+        at_least(2, lookback=lookback)
+        at_least(1, size=size, interval_ms=interval_ms)
         self.symbols = tuple(symbols)
         self.ratio, self.lookback, self.size, self.interval_ms = ratio, lookback, size, interval_ms
         self.entry_threshold, self.exit_threshold = entry_threshold, exit_threshold

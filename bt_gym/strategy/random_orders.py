@@ -5,6 +5,7 @@ from random import Random
 from typing import Any
 
 from bt_gym.strategy.base import NOTHING, OrderRequest, Strategy, StrategyOutput
+from bt_gym.strategy.checks import at_least
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
 from bt_gym.strategy.quoting import best_ticks
@@ -31,11 +32,8 @@ class RandomOrders(Strategy):
     def __init__(
         self, seed: int = 0, size: int = 1, max_position: int = 10, reach: int = 3, interval_ms: int = 1000
     ) -> None:
-        if min(size, max_position, interval_ms) < 1 or reach < 0:
-            raise ValueError(
-                f"size {size}, max_position {max_position}, reach {reach}, interval_ms {interval_ms}: need 1 or more, "
-                "reach 0 or more"
-            )
+        at_least(1, size=size, max_position=max_position, interval_ms=interval_ms)
+        at_least(0, reach=reach)
         self.seed, self.size, self.max_position, self.reach, self.interval_ms = (
             seed,
             size,
