@@ -106,7 +106,8 @@ def _sections(model: type[BaseModel], path: str, chosen: str) -> Iterator[str]:
         yield _row("key", "value", "default", "meaning")
         yield "|---|---|---|---|"
         for name, field in own.items():
-            yield _row(f"`{name}`", _kind(field.annotation), _default(field), " ".join((field.description or "").split()))
+            meaning = " ".join((field.description or "").split())
+            yield _row(f"`{name}`", _kind(field.annotation), _default(field), meaning)
         yield ""
     for name, field in model.model_fields.items():
         models = _models(field.annotation)
