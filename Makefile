@@ -43,7 +43,7 @@ bench: $(READY) ## every benchmark, one JSON file each in benchmarks/results/
 	    mv "benchmarks/results/.$$name.part" "benchmarks/results/$$name.json"; \
 	done
 
-soak: $(READY) ## long runs: the tests marked soak, and many more random examples for all others
+soak: $(READY) ## long runs: the tests marked soak, and many more random examples for all others (results/soak.json)
 	$(PYTEST) -m "soak or not soak" --hypothesis-profile=soak tests
 
 $(READY): pyproject.toml constraints.txt

@@ -1,6 +1,6 @@
 """How fast a `.dbn.zst` file becomes a tape, and what that takes in memory and on disk.
 
-    ingest        file to tape: inflate, compile, write, sync; with the file's sha256 on the way
+    ingest        file to tape: inflate, compile, write; with the file's sha256 on the way
     zstd          inflates the file, and nothing else
     hftbacktest   the same file to hftbacktest's array by its Databento converter (pip install -e '.[bench]')
     compile       MBO records in memory to a tape in memory

@@ -12,21 +12,37 @@ import numpy as np
 
 from bt_gym._jit import array_at, njit
 from bt_gym.core import enums
-from bt_gym.core.tape import (
-    BLOCK_DRIFT_TICKS,
-    BLOCK_EVENTS,
-    COARSE_BITS,
-    GONE_BIT,
-    LADDER_TICKS,
-    MAX_TICK,
-    SIDE_BIT,
-    TICK_SHIFT,
-    block_dtype,
-    event_dtype,
-    record_dtype,
-)
+from bt_gym.core.tape import BLOCK_EVENTS, MAX_TICK
 from bt_gym.data import book as l3
 from bt_gym.data import dbn
+from bt_gym.data.compiler_events import (
+    change_status,
+    doubt,
+    emit,
+    emit_trade,
+    end_listing,
+    know,
+    prove,
+    publish,
+    side_of,
+)
+from bt_gym.data.compiler_state import (
+    AGGREGATED,
+    BUFFERS,
+    CARRIED,
+    COLD,
+    COUNTERS,
+    DONE,
+    ENDED,
+    FIELDS,
+    GAP,
+    GROW,
+    MORE,
+    NEVER,
+    RESTORED,
+    STATUS,
+    state_dtype,
+)
 from bt_gym.data.proof import UNBOUNDED, Proof
 from bt_gym.data.status import NO_CHANGES, UNKNOWN
 from bt_gym.data.symbology import NS_PER_DAY
@@ -35,102 +51,11 @@ from bt_gym.errors import CapacityError, CorruptFileError, SchemaError, TickErro
 COMPILER_VERSION = 5
 """Part of a tape's key: a change of any rule makes old tapes stale."""
 
-COUNTERS = (
-    "adds",
-    "cancels",
-    "modifies",
-    "clears",
-    "snapshots",
-    "trades",
-    "volume",  # lots, all trades
-    "fills",
-    "hidden_size",  # lots executed beyond displayed size, or of orders never shown
-    "auctions",
-    "self_match_cancels",  # C without F in the event of a trade
-    "inferred_sides",  # side-N trades in continuous trading whose resting side the quotes tell
-    "implied_size",  # lots of trades beyond the fills reported with them, auctions left out
-    "crossed_events",  # bid >= ask after the event
-    "unpublished_records",  # of a last group without F_LAST
-    "implicit_clears",  # snapshots without R over a book that holds orders
-    # anomalies from here on
-    "unknown_cancels",
-    "unknown_modifies",  # taken as adds
-    "unknown_fills",
-    "duplicate_adds",  # replace the older order
-    "over_cancels",  # more than the order had
-    "side_changes",
-    "unresolved_fills",  # F of displayed size that no C or M of its event books: counted as hidden
-    "off_tick_orders",  # left out of the book
-    "off_tick_trades",
-    "far_prices",  # beyond MAX_TICK: in the book, not on the tape
-    "invalid_records",  # unknown action, side or size
-    "bad_book_events",  # flagged F_MAYBE_BAD_BOOK
-    "snapshot_differences",  # levels of a carried book that a snapshot shows otherwise: ids, sizes or order
-    "clock_steps_back",  # ts_event or ts_recv before the previous one: held
-    "late_events",  # received more than 4.29 s after they happened
-    "delays_saturated",  # more than 73 minutes
-)
+SEAM_RECORDS = 64
+"""Of a chunk that are put behind an event which the chunk before left open."""
 
 OPEN_EVENT_RECORDS = 1 << 22
 """No event of a market has this many records; an endless one would have to be kept in memory."""
-
-_FIELDS = [
-    ("count", [(name, "<i8") for name in COUNTERS]),
-    ("source", "<i8"),  # records read
-    ("events", "<i8"),  # published
-    ("records", "<i8"),  # of the tape
-    ("out_events", "<i8"),  # in the output buffers below
-    ("out_records", "<i8"),
-    ("out_blocks", "<i8"),
-    ("out_stretches", "<i8"),
-    ("out_ranges", "<i8"),
-    ("out_doubts", "<i8"),
-    ("ts_event", "<i8"),  # of the last event
-    ("ts_recv", "<i8"),
-    ("rounded", "<i8"),  # ns by which that is later than it was, as it is kept
-    ("group_recv", "<i8"),  # largest ts_recv of the event under way
-    ("bid", "<i8"),
-    ("ask", "<i8"),
-    ("bid_size", "<i8"),
-    ("ask_size", "<i8"),
-    ("block_event", "<i8"),  # first event of the block under way
-    ("block_center", "<i8"),  # tick in the middle of its window
-    ("stretch", "<i8"),  # first event since the last trade or snapshot
-    ("stretch_crossed", "<i8"),
-    ("in_snapshot", "<i8"),  # 0 no, 1 yes, _ENDED
-    ("suspect", "<i8"),  # 0 no, _COLD, _GAP
-    ("lowest_ask", "<i8"),  # bid levels at or above this tick are proven
-    ("highest_bid", "<i8"),  # ask levels at or below this tick are proven
-    ("compare", "<i8"),  # a snapshot has just replaced a book that held orders
-    ("given", "<i8"),  # phase that the venue's status gives, UNKNOWN: to be inferred
-    ("no_cancel", "<i8"),  # 1 while the status forbids cancels
-    ("next_change", "<i8"),  # ns: no event from here on before the next change of status; NEVER
-    ("change_recv", "<i8"),  # ns, receive time of the last change: events received before it are held
-    ("event_flags", "<i8"),  # of the event under way
-    ("phase", "<i8"),  # of the last event, as it was published; -1 before the first
-    ("first_off_tick", "<i8"),  # source number + 1
-    ("off_tick_price", "<i8"),
-]
-
-
-def state_dtype(bits: int) -> np.dtype:
-    """What a compiler knows besides the book, and room for 2**bits tape records to hand out.
-
-    The buffers are part of the record: an array handed to every helper would double the time (reference counts).
-    """
-    return np.dtype(
-        [
-            *_FIELDS,
-            ("record_buffer", record_dtype, (1 << bits,)),
-            ("event_buffer", event_dtype, (1 << (bits - 1),)),
-            ("block_buffer", block_dtype, (64,)),
-            ("stretch_buffer", "<i8", (256, 2)),  # first event, one past the last
-            ("range_buffer", "<i8", (256, 3)),  # event, lowest ask, highest bid: see `data.proof`
-            ("doubt_buffer", "<i8", (1024, 3)),  # event, side, tick
-        ],
-        align=True,
-    )
-
 
 # marks on an order while its event is compiled
 _FILLED = 1  # an F names it, as the resting order or as an aggressor that rested before
@@ -138,49 +63,13 @@ _MOVED = 2  # an M or A names it
 
 _TAKEN = 0  # rtype of a C that has been done, while its event is compiled
 
-_ENDED = 2  # a snapshot whose file has ended: what comes is another one
-
-# why the book is suspect
-_COLD = 1  # a start without snapshot or clear: until enough levels are proven
-_GAP = 2  # F_MAYBE_BAD_BOOK: until the next snapshot or clear
-
-PROVEN_LEVELS = 5
-"""Best levels of each side that must be proven before a book that started cold is trusted."""
-
-# what the kernel tells the shell
-_DONE = 0  # chunk read
-_MORE = 1  # the last group is incomplete: bring more records
-_BUFFERS = 2  # output buffers are full
-_GROW = 3  # the book is full
-_AGGREGATED = 4  # a record is no order (F_TOB or F_MBP)
-_CARRIED = 5  # a snapshot begins over a book that holds orders: keep that book
-_RESTORED = 6  # that snapshot is complete: compare
-_STATUS = 7  # a change of status comes first
-
-NEVER = 2**63 - 1
-
-
-@njit
-def _emit(state, kind: int, side: int, tick: int, size: int, priority: int, gone: bool) -> None:
-    if not -MAX_TICK < tick < MAX_TICK:
-        state["count"]["far_prices"] += 1
-        return
-    record = state["record_buffer"][state["out_records"]]
-    record["key"] = (tick << TICK_SHIFT) | (GONE_BIT if gone else 0) | (side * SIDE_BIT) | kind
-    record["size"] = size
-    record["priority"] = priority
-    state["out_records"] += 1
-    state["records"] += 1
-    if kind <= enums.RECORD_RESTORE or kind == enums.RECORD_CLEAR:
-        state["event_flags"] |= enums.EVENT_BOOK
-
 
 @njit
 def _place(state, book, order_id: int, side: int, tick: int, size: int) -> None:
     """A new order at the back of its level."""
     number = state["records"]
     l3.add(book, order_id, side, tick, size, number)
-    _emit(state, enums.RECORD_ADD, side, tick, size, number, False)
+    emit(state, enums.RECORD_ADD, side, tick, size, number, False)
 
 
 @njit
@@ -192,7 +81,7 @@ def _take_away(state, book, slot: int, size: int) -> None:
     order["filled"] -= booked
     last = size == order["size"]
     if size > booked:
-        _emit(state, enums.RECORD_DEL, order["side"], order["tick"], booked - size, order["priority"], last)
+        emit(state, enums.RECORD_DEL, order["side"], order["tick"], booked - size, order["priority"], last)
     if last:
         l3.remove(book, slot)
     else:
@@ -206,28 +95,23 @@ def _modify(state, book, slot: int, side: int, tick: int, size: int) -> None:
     left = order["size"] - order["filled"]
     if l3.keeps_place(order, side, tick, size, order["filled"]):
         if size < left:
-            _emit(state, enums.RECORD_DEL, order["side"], order["tick"], size - left, order["priority"], False)
+            emit(state, enums.RECORD_DEL, order["side"], order["tick"], size - left, order["priority"], False)
         l3.resize(book, slot, size)
     else:
         old_priority = order["priority"]
         if left > 0:
-            _emit(state, enums.RECORD_DEL, order["side"], order["tick"], -left, old_priority, True)
+            emit(state, enums.RECORD_DEL, order["side"], order["tick"], -left, old_priority, True)
         number = state["records"]
         previous = old_priority if abs(order["tick"]) < MAX_TICK else number  # no record tells where a far one stood
         l3.requeue(book, slot, side, tick, size, number)
-        _emit(state, enums.RECORD_ADD, side, tick, size, previous, False)
+        emit(state, enums.RECORD_ADD, side, tick, size, previous, False)
     order["filled"] = 0
-
-
-@njit
-def _side(code: int) -> int:
-    return enums.BID if code == dbn.SIDE_BID else enums.ASK if code == dbn.SIDE_ASK else -1
 
 
 @njit
 def _usable(state, message, tick_size: int) -> bool:
     """Whether an A or M can stand in the book; counts why not."""
-    if message["size"] > 0x7FFFFFFF or _side(message["side"]) < 0 or message["price"] == dbn.UNDEF_PRICE:
+    if message["size"] > 0x7FFFFFFF or side_of(message["side"]) < 0 or message["price"] == dbn.UNDEF_PRICE:
         state["count"]["invalid_records"] += 1
         return False
     tick = message["price"] // tick_size
@@ -249,9 +133,9 @@ def _update(state, book, message, tick_size: int) -> None:
     action = message["action"]
     if action == dbn.ACTION_CLEAR:
         state["count"]["clears"] += 1
-        _know(state)
+        know(state)
         l3.clear(book)
-        _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
+        emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
         return
     order_id = np.int64(message["order_id"])
     slot = l3.find(book, order_id)
@@ -271,7 +155,7 @@ def _update(state, book, message, tick_size: int) -> None:
         state["count"]["modifies"] += 1
         if slot == 0:
             state["count"]["unknown_modifies"] += 1
-            _doubt(state, message, tick_size)
+            doubt(state, message, tick_size)
     if size == 0:
         if slot != 0 and action == dbn.ACTION_MODIFY:
             _take_away(state, book, slot, book["orders"][slot]["size"])
@@ -282,7 +166,7 @@ def _update(state, book, message, tick_size: int) -> None:
         if slot != 0:  # where it stood it stands no more
             _take_away(state, book, slot, book["orders"][slot]["size"])
         return
-    side = _side(message["side"])
+    side = side_of(message["side"])
     tick = message["price"] // tick_size
     if slot != 0 and action == dbn.ACTION_ADD:
         state["count"]["duplicate_adds"] += 1
@@ -297,80 +181,6 @@ def _update(state, book, message, tick_size: int) -> None:
 
 
 @njit
-def _prove(state, lowest_ask: int, highest_bid: int) -> None:
-    """From this event on, bids at or above `lowest_ask` and asks at or below `highest_bid` are known completely."""
-    state["lowest_ask"] = lowest_ask
-    state["highest_bid"] = highest_bid
-    out = state["out_ranges"]
-    if out == 0 or state["range_buffer"][out - 1, 0] != state["events"]:  # one row an event
-        state["out_ranges"] += 1
-        out += 1
-    row = state["range_buffer"][out - 1]
-    row[0] = state["events"]
-    row[1] = lowest_ask
-    row[2] = highest_bid
-
-
-@njit
-def _know(state) -> None:
-    """A snapshot or clear tells the whole book."""
-    state["suspect"] = 0
-    _prove(state, -UNBOUNDED, UNBOUNDED)
-
-
-@njit
-def _doubt(state, message, tick_size: int) -> None:
-    """An `M` of an unknown order: in a book that was known, its level can't be trusted.
-
-    While the book is incomplete it is the order of an unproven level, or has come from one, to the back as any other.
-    """
-    side = _side(message["side"])
-    if state["lowest_ask"] != -UNBOUNDED or side < 0 or message["price"] == dbn.UNDEF_PRICE:
-        return
-    if state["out_doubts"] == state["doubt_buffer"].shape[0]:
-        state["suspect"] = _GAP  # a thousand in a moment: nothing can be trusted
-        return
-    row = state["doubt_buffer"][state["out_doubts"]]
-    row[0] = state["events"]
-    row[1] = side
-    row[2] = message["price"] // tick_size
-    state["out_doubts"] += 1
-
-
-@njit
-def _learn(state, book) -> None:
-    """What the quotes of an event prove of a book that started cold or has a gap.
-
-    Where the opposite best price stands, no order of this side does: whatever stands there later was seen to come. A
-    market that doesn't match proves nothing, and an uncross or a crossed book tells too late that it didn't.
-    """
-    bid, ask = state["bid"], state["ask"]
-    phase = state["event_flags"] & enums.PHASE_MASK
-    if phase == enums.PHASE_AUCTION or (bid != enums.NO_TICK and ask != enums.NO_TICK and bid >= ask):
-        if state["suspect"] and (state["lowest_ask"] != UNBOUNDED or state["highest_bid"] != -UNBOUNDED):
-            _prove(state, UNBOUNDED, -UNBOUNDED)
-        return
-    if state["given"] != UNKNOWN and state["given"] != enums.PHASE_CONTINUOUS:
-        return
-    lowest_ask, highest_bid = state["lowest_ask"], state["highest_bid"]
-    if ask != enums.NO_TICK:
-        lowest_ask = min(lowest_ask, ask)
-    if bid != enums.NO_TICK:
-        highest_bid = max(highest_bid, bid)
-    if lowest_ask != state["lowest_ask"] or highest_bid != state["highest_bid"]:
-        _prove(state, lowest_ask, highest_bid)
-    if state["suspect"] == _COLD:
-        bids, asks = book["levels_live"][0], book["levels_live"][1]
-        if (
-            bids >= PROVEN_LEVELS
-            and asks >= PROVEN_LEVELS
-            and book["levels"][0, bids - PROVEN_LEVELS]["key"] >= lowest_ask
-            and -book["levels"][1, asks - PROVEN_LEVELS]["key"] <= highest_bid
-        ):
-            state["suspect"] = 0
-
-
-@njit
 def _restore(state, book, message, tick_size: int) -> None:
     """One record of a snapshot."""
     if not state["in_snapshot"]:
@@ -378,26 +188,26 @@ def _restore(state, book, message, tick_size: int) -> None:
         state["count"]["snapshots"] += 1
         state["group_recv"] = 0
         state["event_flags"] = 0
-        _know(state)
+        know(state)
         if message["action"] != dbn.ACTION_CLEAR:  # older files start a snapshot without R
             state["count"]["implicit_clears"] += book["orders_live"] > 0
             l3.clear(book)
-            _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
+            emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
     state["group_recv"] = max(state["group_recv"], message["ts_recv"])
     if message["action"] == dbn.ACTION_CLEAR:
         l3.clear(book)
-        _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
+        emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
     elif message["action"] == dbn.ACTION_ADD and message["size"] > 0 and _usable(state, message, tick_size):
         order_id = np.int64(message["order_id"])
         slot = l3.find(book, order_id)
         if slot != 0:
             state["count"]["duplicate_adds"] += 1
             _take_away(state, book, slot, book["orders"][slot]["size"])
-        side = _side(message["side"])
+        side = side_of(message["side"])
         tick = message["price"] // tick_size
         number = state["records"]
         l3.add(book, order_id, side, tick, np.int64(message["size"]), number)
-        _emit(state, enums.RECORD_RESTORE, side, tick, np.int64(message["size"]), number, False)
+        emit(state, enums.RECORD_RESTORE, side, tick, np.int64(message["size"]), number, False)
 
 
 @njit
@@ -436,7 +246,7 @@ def is_own_fill(fill, trade) -> bool:
     It has the id and the side of its `T`. Where a venue gives a `T` the id of the order that it hit, sides differ.
     """
     opposite = dbn.SIDE_BID if trade["side"] == dbn.SIDE_ASK else dbn.SIDE_ASK
-    return fill["order_id"] == trade["order_id"] and (_side(trade["side"]) < 0 or fill["side"] != opposite)
+    return fill["order_id"] == trade["order_id"] and (side_of(trade["side"]) < 0 or fill["side"] != opposite)
 
 
 @njit
@@ -449,9 +259,9 @@ def _mark(state, book, chunk, first: int, end: int) -> bool:
         message = chunk[i]
         action = message["action"]
         if action == dbn.ACTION_TRADE:
-            unsided |= _side(message["side"]) < 0
+            unsided |= side_of(message["side"]) < 0
         elif action == dbn.ACTION_FILL:
-            fill_sides |= 4 if _side(message["side"]) < 0 else 1 << _side(message["side"])
+            fill_sides |= 4 if side_of(message["side"]) < 0 else 1 << side_of(message["side"])
         if action == dbn.ACTION_TRADE or action == dbn.ACTION_NONE or action == dbn.ACTION_CLEAR:
             continue
         slot = l3.find(book, np.int64(message["order_id"]))
@@ -476,39 +286,6 @@ def _mark(state, book, chunk, first: int, end: int) -> bool:
 
 
 @njit
-def _trade(state, message, tick_size: int, auction: bool) -> None:
-    """A `T`: volume that meets the resting side; it changes no level."""
-    size = np.int64(message["size"])
-    state["count"]["trades"] += 1
-    tick = message["price"] // tick_size
-    if size > 0x7FFFFFFF or message["price"] == dbn.UNDEF_PRICE or not -MAX_TICK < tick < MAX_TICK:
-        state["count"]["invalid_records"] += 1
-        return
-    state["count"]["volume"] += size
-    state["event_flags"] |= enums.EVENT_TRADE
-    aggressor = _side(message["side"])
-    kind = enums.RECORD_TRADE
-    resting = 1 - aggressor
-    if tick * tick_size != message["price"]:  # a hidden trade inside the grid meets no displayed level
-        state["count"]["off_tick_trades"] += 1
-        kind = enums.RECORD_TRADE_N
-        resting = max(0, resting) if aggressor >= 0 else 0
-    elif aggressor < 0:
-        resting = 0
-        kind = enums.RECORD_TRADE_N
-        if not auction:
-            if state["bid"] != enums.NO_TICK and tick <= state["bid"]:
-                kind = enums.RECORD_TRADE
-            elif state["ask"] != enums.NO_TICK and tick >= state["ask"]:
-                kind = enums.RECORD_TRADE
-                resting = 1
-            if kind == enums.RECORD_TRADE:
-                state["count"]["inferred_sides"] += 1
-                state["event_flags"] |= enums.EVENT_INFERRED_SIDE
-    _emit(state, kind, resting, tick, size, -1, False)
-
-
-@njit
 def _fill(state, book, message, tick_size: int) -> None:
     """An `F` of a resting order: its displayed part leaves the level here, the rest is hidden size."""
     size = np.int64(message["size"])
@@ -518,10 +295,10 @@ def _fill(state, book, message, tick_size: int) -> None:
         return
     if slot == 0:
         state["count"]["unknown_fills"] += 1
-        side = _side(message["side"])
+        side = side_of(message["side"])
         if side >= 0 and message["price"] != dbn.UNDEF_PRICE:
             state["count"]["hidden_size"] += size
-            _emit(state, enums.RECORD_HIDDEN, side, message["price"] // tick_size, size, -1, False)
+            emit(state, enums.RECORD_HIDDEN, side, message["price"] // tick_size, size, -1, False)
         return
     order = book["orders"][slot]
     shown = min(size, order["to_book"] - order["filled"])  # else the tape would lose size that the book keeps
@@ -530,10 +307,10 @@ def _fill(state, book, message, tick_size: int) -> None:
     if shown > 0:
         order["filled"] += shown
         gone = order["filled"] == order["size"]
-        _emit(state, enums.RECORD_FILL, order["side"], order["tick"], -shown, order["priority"], gone)
+        emit(state, enums.RECORD_FILL, order["side"], order["tick"], -shown, order["priority"], gone)
     if size > shown:
         state["count"]["hidden_size"] += size - shown
-        _emit(state, enums.RECORD_HIDDEN, order["side"], order["tick"], size - shown, order["priority"], False)
+        emit(state, enums.RECORD_HIDDEN, order["side"], order["tick"], size - shown, order["priority"], False)
 
 
 @njit
@@ -553,9 +330,9 @@ def _compile_group(state, book, chunk, first: int, end: int, tick_size: int) -> 
     if flags & (dbn.FLAG_TOB | dbn.FLAG_MBP):
         return False
     if flags & dbn.FLAG_MAYBE_BAD_BOOK:
-        state["suspect"] = _GAP
+        state["suspect"] = GAP
         state["count"]["bad_book_events"] += 1
-        _prove(state, UNBOUNDED, -UNBOUNDED)
+        prove(state, UNBOUNDED, -UNBOUNDED)
     auction = False
     if trades:
         auction = _mark(state, book, chunk, first, end)
@@ -577,7 +354,7 @@ def _compile_group(state, book, chunk, first: int, end: int, tick_size: int) -> 
                 state["count"]["implied_size"] += max(unfilled, 0)
                 trade = i
                 unfilled = np.int64(0) if auction else np.int64(chunk[i]["size"])
-                _trade(state, chunk[i], tick_size, auction)
+                emit_trade(state, chunk[i], tick_size, auction)
             elif chunk[i]["action"] == dbn.ACTION_FILL:
                 state["count"]["fills"] += 1
                 if trade < 0 or not is_own_fill(chunk[i], chunk[trade]):
@@ -616,168 +393,6 @@ def _is_self_match(book, message) -> bool:
     return order["marks"] & (_FILLED | _MOVED) == 0
 
 
-@njit
-def _best(book, side: int) -> tuple[int, int]:
-    """Price and displayed lots of the best level that is on the tape; `NO_TICK` and 0 when there is none."""
-    for i in range(book["levels_live"][side] - 1, -1, -1):
-        level = book["levels"][side, i]
-        key = np.int64(level["key"])
-        if -MAX_TICK < key < MAX_TICK:
-            return key if side == 0 else -key, np.int64(level["size"])
-    return np.int64(enums.NO_TICK), np.int64(0)
-
-
-@njit
-def _publish(state, book, ts_event: int, snapshot: bool) -> None:
-    """Closes the event under way: clocks, best prices, phase, and the next checkpoint when one is due."""
-    ts_recv = state["group_recv"]
-    if snapshot:
-        ts_event = ts_recv  # the orders' own times lie before the session
-    latest = state["ts_recv"] - state["rounded"]  # as it was
-    held = ts_recv < latest and state["ts_recv"] != state["change_recv"]
-    if ts_event < state["ts_event"] or held:
-        state["count"]["clock_steps_back"] += 1
-    ts_event = max(ts_event, state["ts_event"])
-    latest = max(ts_recv, max(latest, ts_event))
-    ts_recv = max(latest, state["ts_recv"])
-    flags = state["event_flags"]
-    delay = ts_recv - ts_event
-    if delay > 0xFFFFFFFF:
-        flags |= enums.EVENT_COARSE_DELAY
-        state["count"]["late_events"] += 1
-        delay = (delay + (1 << COARSE_BITS) - 1) >> COARSE_BITS
-        if delay > 0xFFFFFFFF:
-            delay = 0xFFFFFFFF
-            state["count"]["delays_saturated"] += 1
-        ts_recv = ts_event + (delay << COARSE_BITS)
-    state["ts_event"] = ts_event
-    state["ts_recv"] = ts_recv
-    state["rounded"] = ts_recv - latest
-
-    bid, bid_size = _best(book, 0)
-    ask, ask_size = _best(book, 1)
-    if bid != state["bid"] or ask != state["ask"] or bid_size != state["bid_size"] or ask_size != state["ask_size"]:
-        flags |= enums.EVENT_QUOTE
-    state["bid"] = bid
-    state["ask"] = ask
-    state["bid_size"] = bid_size
-    state["ask_size"] = ask_size
-    crossed = bid != enums.NO_TICK and ask != enums.NO_TICK and bid >= ask
-    state["count"]["crossed_events"] += crossed
-
-    if state["lowest_ask"] != -UNBOUNDED:
-        _learn(state, book)
-    number = state["events"]
-    auction = flags & enums.PHASE_MASK == enums.PHASE_AUCTION
-    if state["given"] != UNKNOWN:
-        state["stretch"] = number + 1
-        state["stretch_crossed"] = 0
-    elif snapshot or flags & enums.EVENT_TRADE:
-        # No exchange leaves a crossed book alone while it matches, and an auction ends a time without matching:
-        # either way nothing could trade since the last trade or snapshot.
-        if auction or state["stretch_crossed"]:
-            stretch = state["stretch_buffer"][state["out_stretches"]]
-            stretch[0] = state["stretch"]
-            stretch[1] = number
-            state["out_stretches"] += 1
-        state["stretch"] = number if crossed else number + 1
-        state["stretch_crossed"] = 0
-    if crossed and state["given"] == UNKNOWN:
-        state["stretch_crossed"] = 1
-    if snapshot:
-        flags |= enums.PHASE_SNAPSHOT
-    elif state["suspect"]:
-        flags = (flags & ~enums.PHASE_MASK) | enums.PHASE_SUSPECT
-    elif not auction:
-        flags |= enums.PHASE_CONTINUOUS if state["given"] == UNKNOWN else state["given"] & enums.PHASE_MASK
-    if state["given"] != UNKNOWN:
-        flags |= state["given"] & enums.EVENT_CLOSED
-    if state["no_cancel"]:
-        flags |= enums.EVENT_NO_CANCEL
-    if flags & enums.PHASE_MASK != state["phase"]:
-        flags |= enums.EVENT_PHASE
-    state["phase"] = flags & enums.PHASE_MASK
-
-    event = state["event_buffer"][state["out_events"]]
-    event["ts_event"] = ts_event
-    event["delay"] = delay
-    event["end"] = state["records"]
-    event["source"] = state["source"]
-    event["bid"] = bid
-    event["ask"] = ask
-    event["flags"] = flags
-    state["out_events"] += 1
-    state["events"] += 1
-    _checkpoint(state, book)
-
-
-@njit
-def _change_status(state, book, change) -> None:
-    """The venue's status (`status.change_dtype`) as an event without records, or as what the first event finds."""
-    if state["stretch_crossed"]:  # what could be inferred ends here
-        stretch = state["stretch_buffer"][state["out_stretches"]]
-        stretch[0] = state["stretch"]
-        stretch[1] = state["events"]
-        state["out_stretches"] += 1
-        state["stretch_crossed"] = 0
-    state["given"] = change["phase"]
-    state["no_cancel"] = change["no_cancel"]
-    if state["events"] == 0:
-        return
-    state["event_flags"] = 0
-    state["group_recv"] = max(change["ts_recv"], state["ts_recv"])
-    crossed = state["count"]["crossed_events"]
-    _publish(state, book, max(change["ts_event"], state["ts_event"]), False)
-    state["count"]["crossed_events"] = crossed  # counts events of the market
-    state["change_recv"] = state["ts_recv"]
-
-
-@njit
-def _end_listing(state, book) -> None:
-    """Another instrument goes on under the symbol: an event that clears the book, which is unknown from here on."""
-    if state["in_snapshot"]:
-        state["in_snapshot"] = 0
-        _publish(state, book, 0, True)
-    l3.clear(book)
-    state["compare"] = 0
-    state["suspect"] = _COLD
-    _prove(state, UNBOUNDED, -UNBOUNDED)
-    state["event_flags"] = enums.EVENT_ROLL
-    state["group_recv"] = state["ts_recv"]
-    _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
-    _publish(state, book, state["ts_event"], False)
-
-
-@njit
-def _checkpoint(state, book) -> None:
-    """Starts a new block before the next event when the old one is long or the price has left its middle."""
-    bid, ask = state["bid"], state["ask"]
-    center = state["block_center"]
-    if bid != enums.NO_TICK and ask != enums.NO_TICK:
-        center = (bid + ask) >> 1
-    elif bid != enums.NO_TICK:
-        center = bid
-    elif ask != enums.NO_TICK:
-        center = ask
-    number = state["events"]
-    if number - state["block_event"] < BLOCK_EVENTS and abs(center - state["block_center"]) <= BLOCK_DRIFT_TICKS:
-        return
-    base = center - LADDER_TICKS // 2
-    block = state["block_buffer"][state["out_blocks"]]
-    block["event"] = number
-    block["base"] = base
-    block["ladder"][:] = 0
-    for side in range(2):
-        for i in range(book["levels_live"][side] - 1, -1, -1):
-            level = book["levels"][side, i]
-            offset = (level["key"] if side == 0 else -level["key"]) - base
-            if 0 <= offset < LADDER_TICKS:
-                block["ladder"][side, offset] = level["size"]
-    state["out_blocks"] += 1
-    state["block_event"] = number
-    state["block_center"] = center
-
-
 _messages_at = array_at(dbn.mbo_dtype)
 """A chunk by its address: an array that owns its memory would count references in every helper, 40 ns an event."""
 
@@ -789,7 +404,7 @@ def compile_chunk(state, book, address: int, n: int, first: int, final: bool, ti
     position = first
     while position < n:
         if l3.is_full(book):
-            return _GROW, position
+            return GROW, position
         if (
             state["out_records"] + 4 > state["record_buffer"].shape[0]
             or state["out_events"] + 2 > state["event_buffer"].shape[0]
@@ -798,53 +413,53 @@ def compile_chunk(state, book, address: int, n: int, first: int, final: bool, ti
             or state["out_ranges"] + 4 > state["range_buffer"].shape[0]
             or 2 * state["out_doubts"] > state["doubt_buffer"].shape[0]
         ):
-            return _BUFFERS, position
+            return BUFFERS, position
         if state["compare"] == 2:
             state["compare"] = 0
-            return _RESTORED, position
+            return RESTORED, position
         message = chunk[position]
-        if message["flags"] & dbn.FLAG_SNAPSHOT and state["in_snapshot"] != _ENDED:
+        if message["flags"] & dbn.FLAG_SNAPSHOT and state["in_snapshot"] != ENDED:
             if message["flags"] & (dbn.FLAG_TOB | dbn.FLAG_MBP):
-                return _AGGREGATED, position
+                return AGGREGATED, position
             if not state["in_snapshot"] and message["ts_recv"] >= state["next_change"]:
-                return _STATUS, position
+                return STATUS, position
             if not state["in_snapshot"] and book["orders_live"] > 0 and not state["compare"]:
                 state["compare"] = 1
-                return _CARRIED, position
+                return CARRIED, position
             _restore(state, book, message, tick_size)
             state["source"] += 1
             position += 1
             continue
         if state["in_snapshot"]:
             state["in_snapshot"] = 0
-            _publish(state, book, 0, True)
+            publish(state, book, 0, True)
             state["compare"] *= 2
             continue
         end = group_end(chunk, position, final)
         if end < 0:
-            return _MORE, position
+            return MORE, position
         if message["ts_event"] >= state["next_change"]:
-            return _STATUS, position
+            return STATUS, position
         # an A, C or M emits at most two records, an F two; each may bring one new order
         if state["out_records"] + 2 * (end - position) + 2 > state["record_buffer"].shape[0]:
-            return _BUFFERS, position
+            return BUFFERS, position
         if (
             book["orders_live"] + (end - position) >= book["orders"].shape[0]
             or book["levels_live"][0] + (end - position) > book["levels"].shape[1]
             or book["levels_live"][1] + (end - position) > book["levels"].shape[1]
         ):
-            return _GROW, position
+            return GROW, position
         if not _compile_group(state, book, chunk, position, end, tick_size):
-            return _AGGREGATED, position
-        _publish(state, book, chunk[position]["ts_event"], False)
+            return AGGREGATED, position
+        publish(state, book, chunk[position]["ts_event"], False)
         position = end
     if final and state["in_snapshot"]:
         state["in_snapshot"] = 0
-        _publish(state, book, 0, True)
+        publish(state, book, 0, True)
         if state["compare"]:
             state["compare"] = 0
-            return _RESTORED, position
-    return _DONE, position
+            return RESTORED, position
+    return DONE, position
 
 
 @dataclass(frozen=True)
@@ -860,7 +475,7 @@ class Compiler:
     """Compiles the MBO records of one instrument, chunk by chunk, in bounded memory.
 
     Call `begin_file` before each file, feed its chunks, and `finish` after the last one; `feed` and `finish` yield
-    `Piece`s, whose arrays are valid until the next but one: a piece can be written while the next one is compiled.
+    `Piece`s, whose arrays are valid until the next one.
     Afterwards `stretches` holds the pre-open stretches (first event, one past the last) whose phase the caller sets
     with `label_phases`: a stretch is only known when it ends, and may lie in pieces handed out long before. `proof`
     tells which levels can be trusted.
@@ -882,11 +497,11 @@ class Compiler:
         if tick_size <= 0:
             raise TickError(f"tick size {tick_size}: must be above 0, in 1e-9 of the currency (0.25 is 250000000)")
         self.tick_size = tick_size
-        self.state, self._spare = np.zeros((2, 1), state_dtype(buffer_bits))
+        self.state = np.zeros(1, state_dtype(buffer_bits))
         self.state["block_event"] = -BLOCK_EVENTS
         self.state["phase"] = -1
         self.state["bid"] = self.state["ask"] = enums.NO_TICK
-        self.state["suspect"] = _COLD
+        self.state["suspect"] = COLD
         self.state["lowest_ask"], self.state["highest_bid"] = UNBOUNDED, -UNBOUNDED
         self.state["given"] = UNKNOWN
         self.state["change_recv"] = -1
@@ -901,7 +516,7 @@ class Compiler:
     def begin_file(self) -> None:
         """The next chunk is the first of a file: a snapshot there is a new one, even right after another."""
         if self.state["in_snapshot"][0]:
-            self.state["in_snapshot"] = _ENDED
+            self.state["in_snapshot"] = ENDED
 
     def begin_instrument(self) -> Piece:
         """What follows is another instrument under the same symbol: a continuous contract has rolled.
@@ -911,14 +526,23 @@ class Compiler:
         self.state["source"] += len(self._rest)
         self.state["count"]["unpublished_records"] += len(self._rest)
         self._rest = self._rest[:0]
-        _end_listing(self.state[0], self.book[0])
+        end_listing(self.state[0], self.book[0])
         return self._flush()
 
     def feed(self, chunk: np.ndarray) -> Iterator[Piece]:
         """Compiles a chunk (n,) of `dbn.mbo_dtype`; an incomplete last group waits for the next one."""
-        if len(self._rest) or not chunk.flags.c_contiguous or not chunk.flags.writeable:
-            chunk = np.concatenate([self._rest, chunk])
-        yield from self._run(chunk, final=False)
+        if not chunk.flags.c_contiguous or not chunk.flags.writeable:
+            chunk = chunk.copy()
+        start = 0
+        while len(self._rest) and start < len(chunk):  # an event that goes on: only the seam is copied
+            seam = chunk[start : start + max(SEAM_RECORDS, len(self._rest))]
+            yield from self._run(np.concatenate([self._rest, seam]), final=False)
+            start += len(seam)
+            if len(self._rest) <= len(seam):  # it has ended, and what waits now can be read where it is
+                start -= len(self._rest)
+                self._rest = self._rest[:0]
+        if start < len(chunk):
+            yield from self._run(chunk[start:], final=False)
         if len(self._rest) > OPEN_EVENT_RECORDS:
             raise CorruptFileError(
                 f"record {self.state['source'][0]}: {len(self._rest)} records without F_LAST (flag 128) follow: "
@@ -931,7 +555,7 @@ class Compiler:
         yield from self._run(rest, final=True)
         tonight = (self.state["ts_recv"][0] // NS_PER_DAY + 1) * NS_PER_DAY  # later days have files of their own
         while self.state["next_change"][0] < tonight:
-            _change_status(self.state[0], self.book[0], self._changes[self._next])
+            change_status(self.state[0], self.book[0], self._changes[self._next])
             self._await_change(self._next + 1)
             yield self._flush()
         state = self.state[0]
@@ -946,14 +570,14 @@ class Compiler:
             )
 
     def _compile(self, chunk: np.ndarray, position: int, final: bool) -> tuple[int, int]:
-        address, count = chunk.ctypes.data, len(chunk)
+        address, count = chunk.__array_interface__["data"][0], len(chunk)
         return compile_chunk(self.state[0], self.book[0], address, count, position, final, self.tick_size)
 
     def _run(self, chunk: np.ndarray, *, final: bool) -> Iterator[Piece]:
         position = 0
         while True:
             why, position = self._compile(chunk, position, final)
-            if why == _AGGREGATED:
+            if why == AGGREGATED:
                 flags = chunk["flags"][position:]
                 number = int(np.argmax(flags & (dbn.FLAG_TOB | dbn.FLAG_MBP) != 0))
                 raise SchemaError(
@@ -961,23 +585,23 @@ class Compiler:
                     "the file doesn't hold single orders; queue positions need market-by-order data"
                 )
             piece = self._flush()
-            if why == _STATUS:
+            if why == STATUS:
                 if len(piece.records) or len(piece.events):
                     yield piece
-                _change_status(self.state[0], self.book[0], self._changes[self._next])
+                change_status(self.state[0], self.book[0], self._changes[self._next])
                 self._await_change(self._next + 1)
                 continue
-            if why == _GROW:
+            if why == GROW:
                 self.book = l3.grown(self.book)
-            elif why == _CARRIED:
+            elif why == CARRIED:
                 self._carried = self.book.copy()
-            elif why == _RESTORED:
+            elif why == RESTORED:
                 self._compare()
-            elif why == _BUFFERS and not len(piece.events) and not len(piece.records):
+            elif why == BUFFERS and not len(piece.events) and not len(piece.records):
                 self._widen()  # one group is larger than the buffer
             if len(piece.records) or len(piece.events):
                 yield piece
-            if why in (_DONE, _MORE):
+            if why in (DONE, MORE):
                 self._rest = chunk[position:].copy()
                 return
 
@@ -994,13 +618,12 @@ class Compiler:
             state["event_buffer"][: state["out_events"]],
             state["block_buffer"][: state["out_blocks"]],
         )
-        self.stretches += [(int(a), int(b)) for a, b in state["stretch_buffer"][: state["out_stretches"]]]
-        self.proof.add(state["range_buffer"][: state["out_ranges"]], state["doubt_buffer"][: state["out_doubts"]])
+        if state["out_stretches"]:
+            self.stretches += [(int(a), int(b)) for a, b in state["stretch_buffer"][: state["out_stretches"]]]
+        if state["out_ranges"] or state["out_doubts"]:
+            self.proof.add(state["range_buffer"][: state["out_ranges"]], state["doubt_buffer"][: state["out_doubts"]])
         for name in ("out_records", "out_events", "out_blocks", "out_stretches", "out_ranges", "out_doubts"):
             state[name] = 0
-        if len(piece.records) or len(piece.events):
-            self.state, self._spare = self._spare, self.state
-            _known(self.state)[:] = _known(self._spare)
         return piece
 
     def _compare(self) -> None:
@@ -1015,8 +638,9 @@ class Compiler:
         """Eight times the buffer; only called when it is empty."""
         old = self.state
         bits = old["record_buffer"].shape[1].bit_length() - 1 + 3
-        self.state, self._spare = np.zeros((2, 1), state_dtype(bits))
-        _known(self.state)[:] = _known(old)
+        self.state = np.zeros(1, state_dtype(bits))
+        for name, *_ in FIELDS:
+            self.state[name] = old[name]
 
     @property
     def unsettled(self) -> int:
@@ -1027,12 +651,6 @@ class Compiler:
     def counters(self) -> dict[str, int]:
         """Everything counted so far, by name (`COUNTERS`)."""
         return {name: int(self.state["count"][name][0]) for name in COUNTERS}
-
-
-def _known(states: np.ndarray) -> np.ndarray:
-    """The bytes of a state in front of its buffers."""
-    assert states.dtype.fields is not None
-    return states.view(np.uint8)[: states.dtype.fields["record_buffer"][1]]
 
 
 def label_phases(events: np.ndarray, stretches: list[tuple[int, int]]) -> None:

@@ -266,13 +266,13 @@ def nameless_file(folder: Path | str) -> IO[bytes]:
 
 
 def name_file(file: IO[bytes], path: Path | str) -> None:
-    """Gives a file of `nameless_file` in the folder of `path` this name, whole and synced, as `replace_file` does.
+    """Gives a file of `nameless_file` in the folder of `path` this name: readers see the old file or the new one whole.
 
-    Where the system can't do that, its content is copied.
+    It is not synced: a power cut in the next seconds may damage it. Where the system can't do that, its content is
+    copied.
     """
     path = Path(path)
     file.flush()
-    os.fsync(file.fileno())
     temporary = _temporary(path)
     try:
         # link() does not follow the link that /proc shows; linkat() does, and is called when a folder is given

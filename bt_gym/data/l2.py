@@ -16,22 +16,9 @@ from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.data import book as l3
 from bt_gym.data import dbn
-from bt_gym.data.compiler import (
-    _BUFFERS,
-    _COLD,
-    _DONE,
-    _GAP,
-    _GROW,
-    _MORE,
-    _STATUS,
-    Compiler,
-    Piece,
-    _emit,
-    _know,
-    _publish,
-    _trade,
-    group_end,
-)
+from bt_gym.data.compiler import Compiler, Piece, group_end
+from bt_gym.data.compiler_events import emit, emit_trade, know, publish
+from bt_gym.data.compiler_state import BUFFERS, COLD, DONE, GAP, GROW, MORE, STATUS
 from bt_gym.data.status import NO_CHANGES
 
 SCHEMAS = {"mbp-10": 10, "mbp-1": 1, "trades": 0}
@@ -100,7 +87,7 @@ def _change(state, book, side: int, tick, size, is_view) -> None:
     elif not is_view:
         state["count"]["cancels"] += 1
     kind = enums.RECORD_RESTORE if is_view else enums.RECORD_ADD if size > before else enums.RECORD_DEL
-    _emit(state, kind, side, tick, size - before, -1, False)
+    emit(state, kind, side, tick, size - before, -1, False)
     if slot == 0:
         l3.add(book, level_id, side, tick, size, 0)
     elif size == 0:
@@ -174,7 +161,7 @@ def compile_levels(state, book, rows, first: int, final: bool, tick_size: int, l
     while position < n:
         end = _group_end(rows, position, final)
         if end < 0:
-            return _MORE, position
+            return MORE, position
         if (
             state["out_records"] + end - position + 4 * levels + 4 > state["record_buffer"].shape[0]
             or state["out_events"] + 2 > state["event_buffer"].shape[0]
@@ -182,14 +169,14 @@ def compile_levels(state, book, rows, first: int, final: bool, tick_size: int, l
             or state["out_stretches"] + 2 > state["stretch_buffer"].shape[0]
             or state["out_ranges"] + 4 > state["range_buffer"].shape[0]
         ):
-            return _BUFFERS, position
+            return BUFFERS, position
         if l3.is_full(book) or book["orders_live"] + 4 * levels >= book["orders"].shape[0]:
-            return _GROW, position
+            return GROW, position
         snapshot = rows[position]["flags"] & dbn.FLAG_SNAPSHOT != 0
         now = rows[position]["ts_recv"] if snapshot else rows[position]["ts_event"]
         if now >= state["next_change"]:
-            return _STATUS, position
-        is_new = snapshot or state["suspect"] == _COLD
+            return STATUS, position
+        is_new = snapshot or state["suspect"] == COLD
         state["event_flags"] = 0
         state["group_recv"] = 0
         flags = 0
@@ -203,24 +190,24 @@ def compile_levels(state, book, rows, first: int, final: bool, tick_size: int, l
             cleared |= row["action"] == dbn.ACTION_CLEAR
             auction |= crossed and row["action"] == dbn.ACTION_TRADE and row["side"] == dbn.SIDE_NONE
         if flags & dbn.FLAG_MAYBE_BAD_BOOK:
-            state["suspect"] = _GAP
+            state["suspect"] = GAP
             state["count"]["bad_book_events"] += 1
         if is_new or cleared:
-            _know(state)
+            know(state)
         for i in range(position, end):
             if rows[i]["action"] == dbn.ACTION_TRADE and not snapshot:
-                _trade(state, rows[i], tick_size, auction)
+                emit_trade(state, rows[i], tick_size, auction)
         if cleared:
             state["count"]["snapshots"] += snapshot
             state["count"]["clears"] += not snapshot
             l3.clear(book)
-            _emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
+            emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
         if levels > 0:
             _show(state, book, rows[end - 1], ticks, tick_size, levels, is_new)
         if auction:
             state["count"]["auctions"] += 1
             state["event_flags"] |= enums.PHASE_AUCTION
         state["source"] += end - position
-        _publish(state, book, rows[position]["ts_event"], snapshot)
+        publish(state, book, rows[position]["ts_event"], snapshot)
         position = end
-    return _DONE, position
+    return DONE, position

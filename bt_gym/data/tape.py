@@ -8,11 +8,11 @@ a checksum.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -23,7 +23,7 @@ from bt_gym.core import enums
 from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT, receive_delays
 from bt_gym.data.compiler import COMPILER_VERSION
 from bt_gym.data.dbn import DbnFile, open_market
-from bt_gym.data.files import ahead, sha256
+from bt_gym.data.files import sha256
 from bt_gym.data.l2 import SCHEMAS
 from bt_gym.data.proof import Proof
 from bt_gym.data.status import NO_CHANGES, read_changes, within
@@ -391,45 +391,31 @@ class _Ingest:
         return hashlib.sha256(json.dumps(key_of).encode()).hexdigest()
 
     def _compile(self, shares: Sequence[_Share]) -> None:
-        """One pass over the files for all these instruments: while a piece is written, the next one is compiled."""
+        """One pass over the files for all these instruments."""
         with ExitStack() as stack:
             writers: dict[str, TapeWriter] = {}
-            with closing(ahead(self._steps(shares, writers, stack), depth=1)) as steps:
-                for step in steps:
-                    step()
+            for file in {id(file): file for share in shares for file, _ in share.files}.values():
+                members = [(share, chosen) for share in shares for held, chosen in share.files if held is file]
+                for share, _ in members:
+                    if share.symbol in writers:
+                        writers[share.symbol].begin_file(file)
+                splitter = Splitter([chosen for _, chosen in members])
+                digest = None if file.path in self._hashes else hashlib.sha256()
+                with closing(file.chunks(may_be_empty=True, digest=digest)) as chunks:
+                    for chunk in chunks:
+                        for number, records in splitter.split(chunk):
+                            share = members[number][0]
+                            if share.symbol not in writers:
+                                writers[share.symbol] = stack.enter_context(self._writer(share))
+                                writers[share.symbol].begin_file(file)
+                            writers[share.symbol].feed(records)
+                        self._read += len(chunk)
+                        self._progress(self._read)
+                if digest is not None:
+                    self._hashes[file.path] = digest.hexdigest()
             for share in shares:
                 if share.symbol in writers:
                     self._write(share, writers[share.symbol])
-
-    def _steps(
-        self, shares: Sequence[_Share], writers: dict[str, TapeWriter], stack: ExitStack
-    ) -> Generator[Callable[[], None], None, None]:
-        """Reads and compiles; yields what is left to do: to write a piece, to count what was read."""
-        for file in {id(file): file for share in shares for file, _ in share.files}.values():
-            members = [(share, chosen) for share in shares for held, chosen in share.files if held is file]
-            for share, _ in members:
-                if share.symbol in writers:
-                    writers[share.symbol].begin_file(file)
-            splitter = Splitter([chosen for _, chosen in members])
-            digest = None if file.path in self._hashes else hashlib.sha256()
-            with closing(file.chunks(may_be_empty=True, digest=digest)) as chunks:
-                for chunk in chunks:
-                    for number, records in splitter.split(chunk):
-                        share = members[number][0]
-                        if share.symbol not in writers:
-                            writers[share.symbol] = stack.enter_context(self._writer(share))
-                            writers[share.symbol].begin_file(file)
-                        writer = writers[share.symbol]
-                        yield from (partial(writer.append, piece) for piece in writer.feed(records))
-                    yield partial(self._count, len(chunk))
-            if digest is not None:
-                self._hashes[file.path] = digest.hexdigest()
-        for writer in writers.values():
-            yield from (partial(writer.append, piece) for piece in writer.finish())
-
-    def _count(self, read: int) -> None:
-        self._read += read
-        self._progress(self._read)
 
     def _writer(self, share: _Share) -> TapeWriter:
         if share.no_tick_size:
@@ -437,7 +423,7 @@ class _Ingest:
         return TapeWriter(share.symbol, share.tick_size, share.changes, self._folder, levels=share.levels)
 
     def _write(self, share: _Share, writer: TapeWriter) -> None:
-        columns = writer.columns()
+        columns = writer.finish()
         day = datetime.fromtimestamp(int(columns["events"]["ts_event"][0]) // 10**9, UTC).date()
         key = self._key(share)
         metadata = {

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from bt_gym._jit import njit
-from bt_gym.data.compiler import Compiler, Piece
+from bt_gym.data.compiler import Compiler
 from bt_gym.data.dbn import DbnFile
 from bt_gym.data.l2 import LevelCompiler
 from bt_gym.data.tape_file import TapeFile
@@ -20,9 +20,6 @@ from bt_gym.errors import CapacityError, DataError, EmptyDataError, SymbolError
 
 class TapeWriter:
     """Compiles the records of one instrument, file by file, and writes its tape.
-
-    `feed` and `finish` yield the pieces of the tape; each is to be given to `append` before the next but one is taken,
-    which another thread may do.
 
     Args:
         symbol: of the instrument, for messages.
@@ -41,7 +38,6 @@ class TapeWriter:
         else:
             self.compiler = LevelCompiler(tick_size, levels, changes=changes)
         self._file = TapeFile(folder)
-        self.append = self._file.append
         self._path = Path()
         self._publisher = self._instrument_id = -1
         self._before = self._latest = 0  # latest ts_recv of the files before, and of all
@@ -58,7 +54,7 @@ class TapeWriter:
         self._before = self._latest
         self.compiler.begin_file()
 
-    def feed(self, records: np.ndarray) -> Iterator[Piece]:
+    def feed(self, records: np.ndarray) -> None:
         """Compiles records (R,) of one instrument id; R >= 1.
 
         Raises:
@@ -70,25 +66,21 @@ class TapeWriter:
         with _named(self._path):
             instrument_id = int(records["instrument_id"][0])
             if self._instrument_id not in (-1, instrument_id):
-                yield self.compiler.begin_instrument()
+                self._file.append(self.compiler.begin_instrument())
             self._instrument_id = instrument_id
-            yield from self.compiler.feed(records)
+            for piece in self.compiler.feed(records):
+                self._file.append(piece)
 
-    def finish(self) -> Iterator[Piece]:
-        """Compiles what waits.
-
-        Raises:
-            DataError: what was fed doesn't make a tape.
-        """
-        with _named(self._path):
-            yield from self.compiler.finish()
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """The columns of the tape, all of which has been appended, as long as this writer is open.
+    def finish(self) -> dict[str, np.ndarray]:
+        """The columns of the tape, as long as this writer is open.
 
         Raises:
             EmptyDataError: nothing in them.
+            DataError: what was fed doesn't make a tape.
         """
+        with _named(self._path):
+            for piece in self.compiler.finish():
+                self._file.append(piece)
         columns = self._file.columns(self.compiler.stretches)
         if not len(columns["events"]):
             raise EmptyDataError(f"{self._path}: no complete event of {self.symbol}: request the data again")

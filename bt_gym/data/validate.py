@@ -55,7 +55,7 @@ COMPILED = (
     "late_events",
     "delays_saturated",
 )
-"""What the compiler counts (`bt_gym.data.compiler.COUNTERS`) and the audit doesn't."""
+"""What the compiler counts (`bt_gym.data.compiler_state.COUNTERS`) and the audit doesn't."""
 
 
 def validate(

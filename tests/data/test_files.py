@@ -192,8 +192,7 @@ def test_name_file__appears_whole_or_not_at_all(tmp_path, monkeypatch, can_link)
     assert path.stat().st_mode == replaced(tmp_path / "other").stat().st_mode
 
 
-@pytest.mark.parametrize("can_link", [True, False])
-@pytest.mark.parametrize("operation", ["os.replace", "os.fsync"])
+@pytest.mark.parametrize(("can_link", "operation"), [(True, "os.replace"), (False, "os.replace"), (False, "os.fsync")])
 def test_name_file__leaves_nothing_behind_when_it_fails(tmp_path, monkeypatch, can_link, operation):
     if not can_link:
         monkeypatch.setattr("os.link", fail)

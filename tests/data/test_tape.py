@@ -394,7 +394,6 @@ def open_full(folder: Path) -> Any:
         ("bt_gym.data.tape_file.nameless_file", fail),
         ("bt_gym.data.tape_file.nameless_file", open_full),
         ("pyarrow.ipc.new_file", fail),
-        ("os.fsync", fail),
         ("os.replace", fail),
     ],
 )
