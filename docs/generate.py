@@ -139,6 +139,8 @@ def _kind(annotation: Any) -> str:
         return _kind(inner[0])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inner)
+    if origin is Callable:
+        return "class or function"
     if origin is tuple:
         return f"list: {_kind(inner[0])}"
     if inner and origin is not dict:

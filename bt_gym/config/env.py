@@ -8,7 +8,13 @@ from pydantic import Field, model_validator
 
 from bt_gym import _yaml
 from bt_gym._section import Count, File, Number, Section, Several, Word, validate
-from bt_gym.config.env_action import ActionConfig, ParticipationActionConfig, QuotesActionConfig, TargetActionConfig
+from bt_gym.config.env_action import (
+    ActionConfig,
+    Own,
+    ParticipationActionConfig,
+    QuotesActionConfig,
+    TargetActionConfig,
+)
 from bt_gym.config.execution import ExecutionConfig
 from bt_gym.config.instruments import InstrumentConfig
 from bt_gym.config.risk import RiskLimitsConfig
@@ -80,6 +86,8 @@ class RewardConfig(Section):
     type: Literal["equity", "shortfall", "differential_sharpe"] = "equity"
     """`equity`: marked at the mid; `shortfall`: what isn't executed yet stays marked at the arrival mid, of the task
     `execution`; `differential_sharpe`: of the changes of equity (Moody and Saffell 2001)."""
+    shaping: Own | None = None
+    """A user's own function, added to the reward: from `core.rewards.step_dtype` (N,) to (N,)."""
     rate: Annotated[Number, Field(gt=0, lt=1)] = 0.01
     """Part of its averages that the differential Sharpe ratio replaces in a step."""
     inventory_penalty: Annotated[Number, Field(ge=0)] = 0.0
@@ -125,6 +133,8 @@ class EnvConfig(Section):
         """
         data = {}
         for name, section in sections.items():
+            if isinstance(section, type):
+                section = {"type": section}
             if isinstance(section, Section):
                 section = section.model_dump(exclude_unset=True)
             elif isinstance(section, str | Path):

@@ -1,10 +1,28 @@
 """The `action` section of an environment: what the numbers of an action mean."""
 
+import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, PlainSerializer, Tag, model_validator
 
-from bt_gym._section import Count, Number, Section, Whole
+from bt_gym._section import Count, Free, Number, Section, Whole
+
+
+def _checked(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value):
+        raise ValueError(f"must be module:Name, got '{value}'")
+    return value
+
+
+def _named(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value.__module__}:{value.__qualname__}"
+
+
+Own = Annotated[
+    str | Callable[..., Any], AfterValidator(_checked), PlainSerializer(_named, return_type=str, when_used="json")
+]
+"""A user's own class or function, as `module:Name` or itself."""
 
 Positive = Annotated[Number, Field(gt=0, le=1e9)]
 Offsets = Annotated[
@@ -117,17 +135,27 @@ class RawActionConfig(Section):
     """Lots of an order at most."""
 
 
+class OwnActionConfig(Section):
+    """A user's own scheme, in front of one of the others."""
+
+    type: Own
+    """`module:Name`, or the class itself."""
+    parameters: Free = Field(default_factory=dict)
+    """What the class is made with."""
+
+
 def _tag(value: Any) -> str:
-    return value.get("type", "quotes") if isinstance(value, dict) else getattr(value, "type", "quotes")
+    kind = value.get("type", "quotes") if isinstance(value, dict) else getattr(value, "type", "quotes")
+    return kind if isinstance(kind, str) and ":" not in kind else "module:Name"
 
 
-PresetConfig = Annotated[
+_Presets = (
     Annotated[QuotesActionConfig, Tag("quotes")]
     | Annotated[SpreadActionConfig, Tag("spread")]
     | Annotated[AvellanedaStoikovActionConfig, Tag("avellaneda_stoikov")]
     | Annotated[ParticipationActionConfig, Tag("participation")]
     | Annotated[TargetActionConfig, Tag("target")]
-    | Annotated[RawActionConfig, Tag("raw")],
-    Discriminator(_tag),
-]
-ActionConfig = PresetConfig
+    | Annotated[RawActionConfig, Tag("raw")]
+)
+PresetConfig = Annotated[_Presets, Discriminator(_tag)]
+ActionConfig = Annotated[_Presets | Annotated[OwnActionConfig, Tag("module:Name")], Discriminator(_tag)]

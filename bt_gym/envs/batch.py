@@ -14,8 +14,9 @@ from bt_gym.core import batch, enums, features, rewards
 from bt_gym.data.tape import SUFFIX, Tape
 from bt_gym.envs.markets import Markets, open_tapes
 from bt_gym.errors import CapacityError, ConfigError
+from bt_gym.strategy.load import load
 from bt_gym.strategy.observation import ObservationForm
-from bt_gym.strategy.scheme import ActionScheme, make_scheme
+from bt_gym.strategy.scheme import ActionScheme
 
 TASKS: dict[str, type[EnvConfig]] = {
     "market_making": MarketMakingConfig,
@@ -83,20 +84,22 @@ class Batch:
         self.task = task
         self.config = TASKS[task].from_sections(**sections)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
-        action = self.config.action
+        self.form = ObservationForm(self.config)
+        self.scheme = self.form.scheme
+        action = self.scheme.preset
         if self.config.order is None:
             for section, value in (("action", action.type), ("reward", self.config.reward.type)):
                 if value in ("participation", "shortfall"):
                     raise ConfigError(f"{section}.type is {value}, but no order is to be executed: give `order`")
-        self.form = ObservationForm(self.config)
         self.features = self.form.features
-        self.scheme = make_scheme(action, self.features.lags)
         self.settings = self._settings(autoreset, max_steps)
         self.codes = self.features.codes
         self.envs = batch.new_envs(count, self.markets.sources["models"][:1])
         self.requests = np.zeros(count, batch.request_dtype)
         self.frames = self.form.new_frames(count)
-        self.steps = np.zeros(0, rewards.step_dtype)
+        shaping = self.config.reward.shaping
+        self.shaping = None if shaping is None else load(shaping, "reward.shaping")
+        self.steps = np.zeros(0 if shaping is None else count, rewards.step_dtype)
         self.final_frames = self.form.new_frames(count if autoreset == batch.RESET_SAME_STEP else 0)
         self.context = batch.make_context(
             self.envs,
@@ -291,6 +294,28 @@ class Batch:
         info["end_reason"] = np.array([_ENDS[int(code)] for code in episode["end_reason"]], object)
         return info
 
+    def shape(self, paid: np.ndarray, ended: np.ndarray, begun: bool) -> None:
+        """Adds a user's own reward.
+
+        Args:
+            paid: (N,) float64, rewards; changed.
+            ended: (N,) bool, whose episode has ended in this step.
+            begun: the next one has begun in the same step.
+
+        Raises:
+            ValueError: it isn't (N,) finite numbers.
+        """
+        if self.shaping is None:
+            return
+        more = np.asarray(self.shaping(self.steps.copy()), np.float64)
+        if more.shape != paid.shape or not np.isfinite(more).all():
+            raise ValueError(f"reward.shaping gave {more!r}: must be {len(paid)} finite numbers")
+        more = np.where(self.steps["elapsed_s"] > 0, more, 0.0)
+        paid += more
+        at_end = ended & begun
+        self.envs["ended"]["shaping"][at_end] += more[at_end]
+        self.envs["episode"]["shaping"][~at_end] += more[~at_end]
+
     def check_capacity(self, ended: np.ndarray) -> None:
         """Raises CapacityError when one of the environments (N,) that `ended` has tables that were too small for it."""
         full = self.envs["is_full"][ended]
@@ -319,6 +344,8 @@ def _observation_space(form: ObservationForm) -> gym.Space:
 
 def _action_space(scheme: ActionScheme) -> gym.Space:
     """The space of an action."""
+    if scheme.own is not None:
+        return scheme.own.scheme.action_space
     if not scheme.codes:
         return gym.spaces.Box(-1, 1, scheme.do_nothing.shape, np.float32)
     return gym.spaces.Discrete(scheme.codes[0]) if scheme.is_scalar else gym.spaces.MultiDiscrete(list(scheme.codes))

@@ -79,11 +79,12 @@ class BtEnv(gym.Env):
         """
         if not self._is_ready:
             raise gym.error.ResetNeeded("call reset before step, and when an episode is over")
-        self._action[0] = self._scheme.row(action)
+        self._action[0] = self._scheme.row(action, self._observations)
         flags = self._flags
         ended = batch.step(
             self._batch.context, 0, 1, self._action, self._observations, self._reward, flags[0], flags[1], self._finals
         )
+        self._batch.shape(self._reward, flags[0] | flags[1], False)
         info: dict[str, Any] = {}
         terminated = truncated = False
         if ended:
@@ -116,6 +117,8 @@ class BtEnv(gym.Env):
 
     def action_masks(self) -> np.ndarray:
         """Which codes of an action do something now: (sum of the codes' numbers,) bool; a Box has none."""
+        if self._scheme.own is not None:
+            return np.ones(self._scheme.own.width, bool)
         masks = np.empty((1, sum(self._scheme.codes)), bool)
         batch.masks(self._batch.context, 0, 1, masks)
         return masks[0]

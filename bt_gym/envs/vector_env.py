@@ -82,6 +82,7 @@ class BtVectorEnv(VectorEnv):
         self._shape = (num_envs, len(self.feature_names))
         self._action_shape = self.action_space.shape
         self._finals = np.empty(self._shape if mode is AutoresetMode.SAME_STEP else (0, self._shape[1]), np.float32)
+        self._last = np.zeros((0, self._shape[1]), np.float32)  # features that a user's own scheme is given
         self._threads = len(os.sched_getaffinity(0)) if threads is None else threads
         self._workers: Workers | None = None
         self._process = os.getpid()
@@ -112,6 +113,7 @@ class BtVectorEnv(VectorEnv):
         observations = np.empty(self._shape, np.float32)
         batch.reset(self._batch.context, 0, self.num_envs, observations)
         self._batch.forget_requests()
+        self._keep(observations)
         self._is_reset = True
         self._done = self._done & ~wanted
         self._any_done = bool(self._done.any())
@@ -151,6 +153,8 @@ class BtVectorEnv(VectorEnv):
             )
         else:
             ended = batch.step(context, 0, n, actions, observations, rewards, terminated, truncated, finals)
+        self._keep(observations)
+        self._batch.shape(rewards, terminated | truncated, self._mode is AutoresetMode.SAME_STEP)
         infos: dict[str, Any] = {}
         if was_done is not None:  # NEXT_STEP has begun their next episodes
             self._put(infos, self._batch.reset_info(self._batch.envs["episode"][was_done]), was_done)
@@ -186,7 +190,10 @@ class BtVectorEnv(VectorEnv):
 
     def action_masks(self) -> np.ndarray:
         """Which codes of an action do something now: (N, sum of the codes' numbers) bool; a Box has none."""
-        masks = np.empty((self.num_envs, sum(self._batch.scheme.codes)), bool)
+        scheme = self._batch.scheme
+        if scheme.own is not None:
+            return np.ones((self.num_envs, scheme.own.width), bool)
+        masks = np.empty((self.num_envs, sum(scheme.codes)), bool)
         batch.masks(self._batch.context, 0, self.num_envs, masks)
         return masks
 
@@ -195,6 +202,7 @@ class BtVectorEnv(VectorEnv):
         return {
             "envs": self._batch.envs.view(np.uint8).copy(),
             "frames": self._batch.frames.copy(),
+            "last": self._last.copy(),
             "done": self._done.copy(),
             "is_reset": self._is_reset,
             "is_seeded": self._is_seeded,
@@ -213,12 +221,18 @@ class BtVectorEnv(VectorEnv):
                 )
         self._batch.envs.view(np.uint8)[:] = state["envs"]
         self._batch.frames[...] = state["frames"]
+        self._last = state["last"].copy()
         self._done = state["done"].copy()
         self._any_done = bool(self._done.any())
         self._is_reset = state["is_reset"]
         self._is_seeded = state["is_seeded"]
 
     # --- parts
+
+    def _keep(self, observations: np.ndarray) -> None:
+        """Keeps the last features (N, F) for a user's own scheme."""
+        if self._batch.scheme.own is not None:
+            self._last = observations.copy()
 
     def _end(self, infos: dict[str, Any], done: np.ndarray) -> None:
         """Adds what finished episodes leave behind."""
@@ -301,6 +315,9 @@ class BtVectorEnv(VectorEnv):
             raise ValueError(f"actions have shape {actions.shape}: must be {self._action_shape}")
         if actions.dtype.kind not in "iuf":
             raise TypeError(f"actions have dtype {actions.dtype}: give numbers")
+        scheme = self._batch.scheme
+        if scheme.own is not None:
+            return scheme.own.rows(actions, self._last, len(scheme.do_nothing))
         return np.ascontiguousarray(actions.reshape(self.num_envs, -1), np.float64)
 
     def _run(self, step: Any) -> int:

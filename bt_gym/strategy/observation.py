@@ -23,6 +23,7 @@ class ObservationForm:
     """What an observation is made of, and how it is given.
 
     Attributes:
+        scheme: what actions mean; it may need windows beside those of features.
         kind: `flat`, `dict` or `image`.
         features: names, units and codes; none of an image.
         stack: K.
@@ -39,11 +40,13 @@ class ObservationForm:
         self.kind = section.form
         self.height = 2 * section.levels if self.kind == "image" else 0
         self.stack = section.stack or (IMAGE_STACK if self.height else 1)
-        names = section.features or default_features(config.action, config.order is not None)
+        self.scheme = make_scheme(config.action)
+        names = section.features or default_features(self.scheme.preset, config.order is not None)
         try:
-            self.features = FeatureSet(() if self.height else names, make_scheme(config.action).lags)
+            self.features = FeatureSet(() if self.height else names, self.scheme.lags)
         except ValueError as error:
             raise ConfigError(f"observation.features: {error}") from None
+        self.scheme.follow(self.features.lags)
         self.scaling = np.zeros((0, 2))
         if section.scaling is not None:
             self.scaling = _read_scaling(section.scaling, self.features.names)

@@ -21,7 +21,6 @@ from bt_gym.strategy.base import NOTHING, OrderRequest, OrderUpdate, Strategy, S
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent, Side
 from bt_gym.strategy.observation import ObservationForm
-from bt_gym.strategy.scheme import make_scheme
 
 
 class PolicyStrategy(Strategy):
@@ -79,8 +78,7 @@ class PolicyStrategy(Strategy):
         else:
             self.timer_interval_trades = decision.count
         self._window_ns = round(config.data.window_s * 1e9)
-        self._lags = make_scheme(config.action).lags
-        self._scheme = make_scheme(config.action, self._form.features.lags)
+        self._scheme = self._form.scheme
         self._sent = np.zeros(1, intents.sent_dtype)
         self._intents = np.zeros(intents.MAX_INTENTS, intents.intent_dtype)
         self._remaining = [index for index, name in enumerate(self.features) if name == "remaining_time"]
@@ -94,7 +92,7 @@ class PolicyStrategy(Strategy):
         if self.start_ns is None or timestamp < self.start_ns:
             return NOTHING
         number, passed = divmod(timestamp - self.start_ns, self._window_ns)
-        row, memory = context.read_features(self.features, self._lags, self.parent)
+        row, memory = context.read_features(self.features, self._scheme.lags, self.parent)
         row[self._remaining] = (self._window_ns - passed) / self._window_ns
         if self.windows is not None and number >= self.windows:
             if self._scheme.withdraw is None:
@@ -103,7 +101,7 @@ class PolicyStrategy(Strategy):
         else:
             self.observation = self._observe(row, number != self._last_window)
             self._last_window = number
-            action = self._action(self.policy(self.observation))
+            action = self._action(self.policy(self.observation), row[None])
         events, kernel = context.market_state._session.events, self._scheme.kernel
         count = _plan(self._sent, context._account, memory, events, context._market, kernel, action, self._intents)
         return self._output(self._intents[:count], context)
@@ -116,15 +114,17 @@ class PolicyStrategy(Strategy):
             frames.push(self._frames.reshape(-1), row, is_first)
         return self._form.of(row[None], self._frames)
 
-    def _action(self, action: Any) -> np.ndarray:
-        """The numbers (D,) of an action (1, D), or of one number (1,).
+    def _action(self, action: Any, observation: np.ndarray) -> np.ndarray:
+        """The numbers (D,) of an action (1, D), or of one number (1,); `observation` (1, F) are the features.
 
         Raises:
             ValueError: it isn't one of the environment's.
         """
         row = np.asarray(action)
-        row = row.reshape(-1) if row.size == len(self._scheme.do_nothing) else row
-        return self._scheme.row(row[0] if self._scheme.is_scalar and row.shape == (1,) else row)
+        if self._scheme.own is None:
+            row = row.reshape(-1) if row.size == len(self._scheme.do_nothing) else row
+            return self._scheme.row(row[0] if self._scheme.is_scalar and row.shape == (1,) else row, observation)
+        return self._scheme.row(row[0] if row.ndim else row, observation)
 
     def _output(self, wanted: np.ndarray, context: StrategyContext) -> StrategyOutput:
         output = StrategyOutput()

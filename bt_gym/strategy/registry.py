@@ -1,9 +1,6 @@
 """From a configuration to a strategy."""
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from bt_gym.config import MlEnhancedMomentumConfig, OwnStrategyConfig, StrategyConfig
 from bt_gym.errors import ConfigError
@@ -13,6 +10,7 @@ from bt_gym.strategy.base import Strategy
 from bt_gym.strategy.do_nothing import DoNothing
 from bt_gym.strategy.glft import Glft
 from bt_gym.strategy.grid import GridMarketMaker
+from bt_gym.strategy.load import load
 from bt_gym.strategy.momentum import EnhancedMomentum
 from bt_gym.strategy.pairs import Pairs
 from bt_gym.strategy.pov import Pov
@@ -57,14 +55,7 @@ def make_strategy(config: StrategyConfig) -> Strategy:
 
 
 def _import(config: OwnStrategyConfig) -> Strategy:
-    module_name, name = config.type.split(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:  # an installed command doesn't look into the working directory by itself
-        sys.path.insert(0, folder)
-    try:
-        strategy_class = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"strategy.type: {config.type}: {error}: give module:Name importable from {folder}") from None
+    strategy_class = load(config.type, "strategy.type")
     if not (isinstance(strategy_class, type) and issubclass(strategy_class, Strategy)):
         raise ConfigError(f"strategy.type: {config.type}: isn't a subclass of bt_gym.Strategy")
     try:

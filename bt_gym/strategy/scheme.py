@@ -1,13 +1,17 @@
 """From an action section to what kernels read: for environments and for policies as strategies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from bt_gym._section import Section, validate
 from bt_gym.config.env_action import (
+    ActionConfig,
     AvellanedaStoikovActionConfig,
+    OwnActionConfig,
     ParticipationActionConfig,
+    PresetConfig,
     QuotesActionConfig,
     RawActionConfig,
     SpreadActionConfig,
@@ -18,6 +22,9 @@ from bt_gym.core.batch import MAX_ORDERS
 from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.core.order_actions import CHILD_CANCEL, FIRST_RATE, RAW_CANCEL, RAW_KINDS
 from bt_gym.core.quote_actions import FIRST_OFFSET, WITHDRAW
+from bt_gym.errors import ConfigError
+from bt_gym.strategy.load import load
+from bt_gym.strategy.own_scheme import OwnScheme
 
 Preset = (
     QuotesActionConfig
@@ -35,27 +42,38 @@ class ActionScheme:
     """An action section, made up.
 
     Attributes:
+        preset: the section whose rules kernels follow.
         kernel: (1,) of `core.actions.scheme_dtype`.
         codes: (D,) how many codes each number of an action has; empty where it is any from -1 to 1.
         do_nothing: (D,) float64: the action that leaves everything as it is, from a flat start.
         withdraw: (D,) float64: the action that cancels what rests; None where nothing ever does.
         is_scalar: an action is one number, not an array of one.
         lags: ns, of the windows that it needs besides those of features.
+        own: a user's scheme in front of it, to whose space actions belong; None without one.
     """
 
+    preset: Preset
     kernel: np.ndarray
     codes: tuple[int, ...]
     do_nothing: np.ndarray
     withdraw: np.ndarray | None
     is_scalar: bool
     lags: tuple[int, ...] = ()
+    own: OwnScheme | None = None
 
-    def row(self, action: Any) -> np.ndarray:
-        """An action as (D,) float64.
+    def follow(self, lags: np.ndarray) -> None:
+        """Notes which of the windows that are followed (`FeatureSet.lags`) is its own."""
+        if self.lags:
+            self.kernel["lag"] = lags.tolist().index(self.lags[0])
+
+    def row(self, action: Any, observation: np.ndarray) -> np.ndarray:
+        """An action as (D,) float64; `observation` (1, F) is what a user's own scheme is given.
 
         Raises:
             ValueError: it isn't one.
         """
+        if self.own is not None:
+            return self.own.row(action, observation, len(self.do_nothing))
         values = np.asarray(action)
         if not self.codes:
             fits = values.shape == self.do_nothing.shape and values.dtype.kind in "iuf"
@@ -73,14 +91,20 @@ class ActionScheme:
         return np.array(numbers, np.float64)
 
 
-def make_scheme(action: Preset, lags: np.ndarray | None = None) -> ActionScheme:
+def make_scheme(action: ActionConfig) -> ActionScheme:
     """The scheme of an action section.
 
-    Args:
-        action: the section.
-        lags: (L,) ns, of the windows that are followed (`FeatureSet.lags`); where a scheme needs none, or to learn
-            which it needs, None.
+    Raises:
+        ConfigError: a user's own scheme can't be imported or made.
     """
+    if isinstance(action, OwnActionConfig):
+        made = load(action.type, "action.type")
+        try:
+            own = OwnScheme(made(**action.parameters))
+        except TypeError as error:
+            raise ConfigError(f"action.parameters: {action.type} refuses {action.parameters}: {error}") from None
+        base = validate(_Base, {"base": own.scheme.base}).base
+        return replace(make_scheme(base), own=own)
     kernel = np.zeros(1, actions.scheme_dtype)
     codes: tuple[int, ...]
     if isinstance(action, QuotesActionConfig):
@@ -90,39 +114,38 @@ def make_scheme(action: Preset, lags: np.ndarray | None = None) -> ActionScheme:
         if action.space == "discrete":
             kernel["kind"] = actions.SCHEME_PAIRS
             withdraw = np.array([(WITHDRAW * count + WITHDRAW) * sizes * 1.0])
-            return ActionScheme(kernel, (count * count * sizes,), np.zeros(1), withdraw, is_scalar=True)
+            return ActionScheme(action, kernel, (count * count * sizes,), np.zeros(1), withdraw, is_scalar=True)
         codes = (count, count, sizes) if sizes > 1 else (count, count)
         withdraw = np.array([WITHDRAW, WITHDRAW, 0.0])[: len(codes)]
-        return ActionScheme(kernel, codes, np.zeros(len(codes)), withdraw, is_scalar=False)
+        return ActionScheme(action, kernel, codes, np.zeros(len(codes)), withdraw, is_scalar=False)
     if isinstance(action, TargetActionConfig):
         kernel["kind"] = actions.SCHEME_TARGET
         _fill(kernel, target=action.targets)
         flat = np.array([float(action.targets.index(0))])
-        return ActionScheme(kernel, (len(action.targets),), flat, None, is_scalar=True)
+        return ActionScheme(action, kernel, (len(action.targets),), flat, None, is_scalar=True)
     if isinstance(action, ParticipationActionConfig):
         kernel["kind"] = actions.SCHEME_PARTICIPATION
         _fill(kernel, rate=action.rates)
         codes = (FIRST_RATE + 2 * len(action.rates),)
-        return ActionScheme(kernel, codes, np.zeros(1), np.array([float(CHILD_CANCEL)]), is_scalar=True)
+        return ActionScheme(action, kernel, codes, np.zeros(1), np.array([float(CHILD_CANCEL)]), is_scalar=True)
     if isinstance(action, RawActionConfig):
         kernel["kind"] = actions.SCHEME_RAW
         kernel["rows"], kernel["reach"], kernel["max_size"] = action.rows, action.reach, action.max_size
         codes = (RAW_KINDS, MAX_ORDERS, 2, 2 * action.reach + 1, action.max_size) * action.rows
         cancels = np.array([[RAW_CANCEL, number, 0.0, 0, 0] for number in range(action.rows)]).reshape(-1)
-        return ActionScheme(kernel, codes, np.zeros(len(codes)), cancels, is_scalar=False)
+        return ActionScheme(action, kernel, codes, np.zeros(len(codes)), cancels, is_scalar=False)
     _fill(kernel, size=(action.size,))
     nothing, withdraw = np.array([0, 0, _QUIET, _QUIET]), np.array([0, 0, -1.0, -1.0])
     if isinstance(action, SpreadActionConfig):
         kernel["kind"] = actions.SCHEME_SPREAD
         kernel["low"] = action.min_half_spread, -action.max_skew
         kernel["high"] = action.max_half_spread, action.max_skew
-        return ActionScheme(kernel, (), nothing, withdraw, is_scalar=False)
+        return ActionScheme(action, kernel, (), nothing, withdraw, is_scalar=False)
     lag = round(action.sigma_s * 1e9)
     kernel["kind"] = actions.SCHEME_AVELLANEDA_STOIKOV
     kernel["low"], kernel["high"] = (action.min_gamma, action.min_kappa), (action.max_gamma, action.max_kappa)
-    kernel["lag"] = 0 if lags is None else lags.tolist().index(lag)
     kernel["lag_s"], kernel["horizon_s"] = lag / 1e9, action.horizon_s
-    return ActionScheme(kernel, (), nothing, withdraw, is_scalar=False, lags=(lag,))
+    return ActionScheme(action, kernel, (), nothing, withdraw, is_scalar=False, lags=(lag,))
 
 
 def _fill(kernel: np.ndarray, **lists: tuple[float, ...]) -> None:
@@ -130,6 +153,10 @@ def _fill(kernel: np.ndarray, **lists: tuple[float, ...]) -> None:
     for name, values in lists.items():
         kernel[f"{name}_count"] = len(values)
         kernel[f"{name}s"][0, : len(values)] = values
+
+
+class _Base(Section):
+    base: PresetConfig
 
 
 def default_features(action: Preset, has_order: bool) -> tuple[str, ...]:
