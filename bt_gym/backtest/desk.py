@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from bt_gym._jit import bound, njit
-from bt_gym.backtest.replay import EVENT_KINDS, Lane, kind_of
+from bt_gym.backtest.replay import Lane
 from bt_gym.backtest.trading_account import TradingAccount
 from bt_gym.core import enums, jitted
 from bt_gym.core.decision import FOREVER, new_desk, next_call, read_trades, trade_dtype
@@ -22,7 +22,7 @@ from bt_gym.core.orders import MAX_REQUESTS
 from bt_gym.errors import CapacityError, ConfigError
 from bt_gym.strategy.base import NOTHING, Kill, OrderCancel, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
-from bt_gym.strategy.events import ExecutionReport, MarketEvent, Side, Trade
+from bt_gym.strategy.events import EVENT_KINDS, ExecutionReport, MarketEvent, Side, Trade, kind_of
 from bt_gym.strategy.jitted import JittedStrategy
 
 _AGGRESSORS = (Side.BUY, Side.SELL, None)

@@ -14,19 +14,11 @@ from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT
 from bt_gym.data.instruments import Instrument
 from bt_gym.data.tape import Tape
 from bt_gym.strategy.context import MarketStateView
-from bt_gym.strategy.events import EventKind, MarketEvent, Side, Trade
+from bt_gym.strategy.events import EVENT_KINDS, EventKind, MarketEvent, Side, Trade, kind_of
 
 NEVER = 1 << 62  # ns: later than any event
 
-EVENT_KINDS = int(EventKind.TRADE | EventKind.QUOTE | EventKind.BOOK | EventKind.PHASE)
-_KIND_SHIFT = enums.EVENT_TRADE.bit_length() - 1
-_KIND_OF = tuple(EventKind(bits << _KIND_SHIFT) for bits in range((EVENT_KINDS >> _KIND_SHIFT) + 1))
 _AGGRESSORS = (Side.BUY, Side.SELL, None)
-
-
-def kind_of(flags: int) -> EventKind:
-    """The kinds of an event by its flags on the tape; made once, since an enum of flags is slow to make."""
-    return _KIND_OF[(flags & EVENT_KINDS) >> _KIND_SHIFT]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,9 @@ from bt_gym.core.orders import REQUEST_CANCEL, REQUEST_MODIFY
 from bt_gym.core.position_manager import PositionManager
 from bt_gym.core.tape import MAX_TICK
 from bt_gym.strategy.base import OrderRequest, OrderUpdate
-from bt_gym.strategy.events import EventKind, ExecutionReport, MarketEvent, Side
+from bt_gym.strategy.events import EventKind, ExecutionReport, MarketEvent, Side, report_of
 
-_EXEC = enums.names("EXEC_")
 _REASON = enums.names("REASON_")
-_LIQUIDITY = enums.names("LIQUIDITY_")
 _SIDES = (Side.BUY, Side.SELL)
 _NS_PER_DAY = 86_400_000_000_000
 _SESSION_BREAK_NS = 1_800_000_000_000
@@ -106,25 +104,12 @@ class TradingAccount:
     def told(self, now: int, first: int) -> MarketEvent:
         """The event that tells the strategy at `now` (ns) of the reports known since there were `first`."""
         rows = self.execution.log[first : self.reports_known]
-        return self.news(now, tuple([self._report(row) for row in rows]))
+        return self.news(now, tuple([report_of(row, self.lane.state.price) for row in rows]))
 
     def news(self, now: int, reports: tuple[ExecutionReport, ...]) -> MarketEvent:
         """The event that tells the strategy at `now` (ns) about its orders."""
         return MarketEvent(
             self.symbol, reports[-1].ts_exchange, now, EventKind.OWN, reports=reports, owner=self.strategy_id
-        )
-
-    def _report(self, row: np.void) -> ExecutionReport:
-        return ExecutionReport(
-            order_id=int(row["order_id"]),
-            kind=_EXEC[int(row["exec_type"])],
-            reason=_REASON[int(row["reason"])],
-            side=Side(int(row["side"])),
-            price=self.lane.state.price(row["price"]),
-            size=int(row["size"]),
-            leaves=int(row["leaves"]),
-            liquidity=_LIQUIDITY[int(row["liquidity"])],
-            ts_exchange=int(row["ts_exchange"]),
         )
 
     def order(self, order: OrderRequest, now: int) -> ExecutionReport | None:

@@ -1,13 +1,14 @@
 """What a Gymnasium environment is made of: the sections that `gym.make` takes as keywords, as models or plain dicts."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from bt_gym import _yaml
-from bt_gym._section import Count, File, Number, Section, Several, Word, validate
+from bt_gym._section import Count, Day, File, Number, Section, Several, Whole, Word, validate
 from bt_gym.config.env_action import (
     ActionConfig,
     Own,
@@ -20,19 +21,49 @@ from bt_gym.config.instruments import InstrumentConfig
 from bt_gym.config.risk import RiskLimitsConfig
 
 
+def _plain(value: Any) -> Any:
+    """A whole number of days stays one."""
+    if isinstance(value, Decimal):
+        return int(value) if value % 1 == 0 else float(value)
+    return value
+
+
+Share = Annotated[int | float, BeforeValidator(_plain), Field(ge=0, allow_inf_nan=False)]
+
+
 class EnvDataConfig(Section):
     """Which sessions episodes are drawn from."""
 
     files: Several[File] = ()
     """Tapes (`.tape.arrow`), or DBN files of one session each; empty: the synthetic data set."""
-    split: Literal["train", "test"] = "train"
-    """Part of the synthetic data set."""
+    symbol: Word | None = None
+    """Instrument of the catalogue whose days are drawn from."""
+    days: Several[Day] = ()
+    """Of `symbol`, as 2026-01-05; all that the catalogue has unless given."""
+    catalogue: File | None = None
+    """Folder of the catalogue; the user's own unless given."""
+    split: Literal["train", "validation", "test"] = "train"
+    """Part of the synthetic data set, which has no validation days, or of the days of `symbol`."""
+    validation: Share = 0.15
+    """Number of days, or a share of them below 1, before the test days (`bt_gym.data.splits`)."""
+    test: Share = 0.15
+    """The same, of the last days."""
+    embargo: Annotated[Whole, Field(ge=0)] = 0
+    """Days left out before the validation days and before the test days."""
     instruments: dict[str, InstrumentConfig] = Field(default_factory=dict)
     """Facts of the instruments in `files`, by symbol or by a pattern such as "ES??"."""
     window_s: Annotated[Number, Field(gt=0, le=86_400)] = 300.0
     """Seconds of an episode."""
     sampling: Literal["random", "ordered"] = "random"
     """`random`: starts anywhere in continuous trading; `ordered`: one window after the other."""
+
+    @model_validator(mode="after")
+    def _has_symbol(self) -> Self:
+        if self.symbol is None and (self.days or self.catalogue is not None):
+            raise ValueError("days and catalogue are of a symbol: give it")
+        if self.symbol is None and self.split == "validation":
+            raise ValueError("split is validation, which only days of the catalogue have, those of a symbol: give it")
+        return self
 
 
 class DecisionConfig(Section):
@@ -55,6 +86,8 @@ class ObservationConfig(Section):
     """`flat`: one array; `dict`: one each of the market, the own account and the episode; `image`: a picture."""
     features: Several[Word] | None = None
     """Names of features in order; the task's own unless given."""
+    use_time_features: bool | None = None
+    """Whether the time of day is among the features: added, or left out, where it is given."""
     stack: Annotated[Count, Field(le=1024)] | None = None
     """Decisions in one observation, the newest last: 1, and 40 columns of an image, unless given."""
     levels: Annotated[Count, Field(le=64)] = 20

@@ -1,5 +1,6 @@
 """The sessions that environments run on: tapes, their sums and models, and the times at which episodes may start."""
 
+import datetime as dt
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -8,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from bt_gym.config.env import EnvConfig
+from bt_gym.config.env import EnvConfig, EnvDataConfig
 from bt_gym.core import enums
 from bt_gym.core.batch import new_envs, source_dtype, span_dtype
 from bt_gym.core.latency import FEW_ROWS
 from bt_gym.core.orders import models_dtype
 from bt_gym.core.tape import receive_delays
+from bt_gym.data.catalogue import Catalogue, describe
 from bt_gym.data.dataset import DEFAULT, default_tapes
 from bt_gym.data.instruments import Instrument
 from bt_gym.data.sidecar import feature_sums
+from bt_gym.data.splits import split_days
 from bt_gym.data.synthetic import PROFILES
 from bt_gym.data.tape import SUFFIX, Tape, ingest
 from bt_gym.errors import ConfigError, EmptyDataError
@@ -131,12 +134,35 @@ def open_tapes(config: EnvConfig, data: Any = None) -> list[tuple[Tape, Instrume
     Raises:
         ConfigError, InstrumentError, DataError, TapeError: something is missing or wrong.
     """
-    if data is None and not config.data.files:
+    if data is None and not config.data.files and config.data.symbol is None:
         return [(tape, DEFAULT.instrument) for tape in default_tapes(config.data.split)]
     tapes = [data] if isinstance(data, Tape) else list(data or ())
     for file in config.data.files:
         tapes.append(Tape.open(file) if file.name.endswith(SUFFIX) else Tape.open(_compile(file, config)))
+    if config.data.symbol is not None:
+        tapes += map(Tape.open, _catalogued(config.data.symbol, config.data))
     return [(tape, _facts(tape.symbol, config)) for tape in tapes]
+
+
+def _catalogued(symbol: str, data: EnvDataConfig) -> list[Path]:
+    """The tapes of the days of a split, none of which holds a day of another."""
+    catalogue = Catalogue(data.catalogue)
+    days = [dt.date.fromisoformat(day) for day in data.days] or catalogue.days(symbol)
+    if not days:
+        raise ConfigError(f"data.symbol: {catalogue.folder} has no tape of {symbol}: make it with `bt-gym ingest`")
+    split = split_days(days, validation=data.validation, test=data.test, embargo=data.embargo)
+    wanted = getattr(split, data.split)
+    if not wanted:
+        raise ConfigError(f"data.{data.split} is 0, so that the split {data.split} has no days: give it some")
+    others = {*split.train, *split.validation, *split.test} - {*wanted}
+    paths = catalogue.find(symbol, wanted)
+    for path in paths:
+        if shared := others & {*describe(path, verify=False).days}:
+            raise ConfigError(
+                f"data.split: {path.name} holds {min(shared)} too, which is of another split: set data.embargo, or "
+                "ingest the days apart"
+            )
+    return paths
 
 
 def _compile(file: Path, config: EnvConfig) -> Path:

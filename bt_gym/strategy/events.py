@@ -1,9 +1,16 @@
 """What a strategy is told: market events as received, and news of its own orders."""
 
+from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
+import numpy as np
+
 from bt_gym.core import enums
+
+_EXEC = enums.names("EXEC_")
+_REASON = enums.names("REASON_")
+_LIQUIDITY = enums.names("LIQUIDITY_")
 
 
 class Side(IntEnum):
@@ -28,6 +35,17 @@ class EventKind(IntFlag):
     OWN = enums.EVENT_OWN  # acknowledgement, fill, cancel or reject of an own order became known
 
 
+EVENT_KINDS = int(EventKind.TRADE | EventKind.QUOTE | EventKind.BOOK | EventKind.PHASE)
+"""Those of the market: bits of an event's flags on the tape."""
+_KIND_SHIFT = enums.EVENT_TRADE.bit_length() - 1
+_KIND_OF = tuple(EventKind(bits << _KIND_SHIFT) for bits in range((EVENT_KINDS >> _KIND_SHIFT) + 1))
+
+
+def kind_of(flags: int) -> EventKind:
+    """The kinds of an event by its flags on the tape; made once, since an enum of flags is slow to make."""
+    return _KIND_OF[(flags & EVENT_KINDS) >> _KIND_SHIFT]
+
+
 class Trade(NamedTuple):
     """A trade as printed."""
 
@@ -50,6 +68,21 @@ class ExecutionReport(NamedTuple):
     leaves: int  # lots still working
     liquidity: str  # maker, taker, none
     ts_exchange: int  # ns UTC
+
+
+def report_of(row: np.void, price: Callable[[int], float]) -> ExecutionReport:
+    """A row of `core.orders.report_dtype` in words; `price` makes currency of ticks."""
+    return ExecutionReport(
+        order_id=int(row["order_id"]),
+        kind=_EXEC[int(row["exec_type"])],
+        reason=_REASON[int(row["reason"])],
+        side=Side(int(row["side"])),
+        price=price(row["price"]),
+        size=int(row["size"]),
+        leaves=int(row["leaves"]),
+        liquidity=_LIQUIDITY[int(row["liquidity"])],
+        ts_exchange=int(row["ts_exchange"]),
+    )
 
 
 class MarketEvent(NamedTuple):

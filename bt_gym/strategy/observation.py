@@ -19,6 +19,9 @@ IMAGE_STACK = 40
 """Columns of a picture unless told otherwise: enough for the smallest convolutional network of SB3."""
 
 
+_TIME = ("time_sin", "time_cos")
+
+
 class ObservationForm:
     """What an observation is made of, and how it is given.
 
@@ -42,6 +45,9 @@ class ObservationForm:
         self.stack = section.stack or (IMAGE_STACK if self.height else 1)
         self.scheme = make_scheme(config.action)
         names = section.features or default_features(self.scheme.preset, config.order is not None)
+        if section.use_time_features is not None:
+            names = tuple(name for name in names if name not in _TIME or section.use_time_features)
+            names += tuple(name for name in _TIME if name not in names and section.use_time_features)
         try:
             self.features = FeatureSet(() if self.height else names, self.scheme.lags)
         except ValueError as error:
