@@ -49,14 +49,16 @@ def fit_scaling(
         raise ConfigError("observation.form is image: it has no features to scale")
     if split != "train":
         raise ConfigError(f"split is {split!r}: scaling is fitted on the training days only, give train")
-    is_held_out = not config.data.files and config.data.split == "test"
+    is_held_out = config.data.split != "train" and (config.data.symbol is not None or not config.data.files)
     if any(tape.path.parent.name == DEFAULT.name for tape in tapes):
         is_held_out |= bool({tape.key for tape in tapes} & {tape.key for tape in default_tapes("test")})
     if is_held_out:
-        raise ConfigError("data.split is test: scaling is fitted on the training days only, make the env with train")
+        raise ConfigError(
+            "data.split is not train: scaling is fitted on the training days only, make the env with train"
+        )
 
-    sections = {name: getattr(config, name) for name in ("execution", "risk", "decision", "action", "reward")}
-    data = {**config.data.model_dump(exclude={"files"}), "tapes": tapes}
+    sections = {name: getattr(config, name) for name in ("execution", "risk", "decision", "action", "reward", "order")}
+    data = {**config.data.model_dump(exclude={"files", "symbol", "days", "catalogue"}), "tapes": tapes}
     features = {"features": inner.feature_names}
     envs = BtVectorEnv(NUM_ENVS, task=inner._batch.task, data=data, observation=features, **sections)
     envs.action_space.seed(seed)
