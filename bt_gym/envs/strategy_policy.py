@@ -30,6 +30,7 @@ from bt_gym.core.order_actions import (
     RAW_POST_ONLY,
     ROW,
 )
+from bt_gym.core.tape import receive_delays
 from bt_gym.data.tape import Tape
 from bt_gym.errors import CapacityError, ConfigError
 from bt_gym.strategy.base import OrderCancel, OrderRequest, OrderUpdate, Strategy, StrategyOutput
@@ -191,7 +192,7 @@ class StrategyPolicy:
             Trade(ts_event, price(ticks), ticks, size, _AGGRESSORS[side])
             for ticks, size, side in self._trades[:count].tolist()
         )
-        ts = ts_event + int(events["delay"][number]) + delay
+        ts = ts_event + int(receive_delays(events[number : number + 1])[0]) + delay
         return MarketEvent(seat.context.symbol, ts_event, ts, kind_of(flags), trades)
 
     def _write(self, output: StrategyOutput, context: StrategyContext, rows: np.ndarray) -> None:

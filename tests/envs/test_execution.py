@@ -6,7 +6,7 @@ import pytest
 from bt_gym import BacktestConfig, Backtester
 from bt_gym.config.env import MarketMakingConfig
 from bt_gym.core import enums
-from bt_gym.core.tape import KIND_MASK
+from bt_gym.core.tape import KIND_MASK, receive_delays
 from bt_gym.envs.single_env import BtEnv
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.policy import PolicyStrategy
@@ -37,7 +37,7 @@ def play(env, policy, **reset):
 
 def traded(tape, first: int, last: int) -> int:
     """Lots traded in events received after `first`, up to `last` (ns), by aggressors."""
-    received = tape.events["ts_event"] + tape.events["delay"]
+    received = tape.events["ts_event"] + receive_delays(tape.events)
     ends = np.r_[0, tape.events["end"]]
     low, high = np.searchsorted(received, [first, last], "right")
     records = tape.records[ends[low] : ends[high]]

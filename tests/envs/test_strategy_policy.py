@@ -9,6 +9,7 @@ import pytest
 
 from bt_gym import BacktestConfig, Backtester, EventKind, OrderRequest, Side, Strategy, StrategyOutput
 from bt_gym.core import enums
+from bt_gym.core.tape import receive_delays
 from bt_gym.envs.strategy_policy import StrategyPolicy, Task
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.almgren_chriss import AlmgrenChriss
@@ -129,7 +130,7 @@ def test_strategy__is_told_what_has_happened_in_order_and_when_its_clock_strikes
     assert sum(name == "trade" for _, name in watcher.told) in range(info["trades"] - 2, info["trades"] + 1)
     row, last = env._batch.envs[0], policy._seats[0].decided
     events = tapes()[row["episode"]["source"]].events
-    received = events["ts_event"] + events["delay"]
+    received = events["ts_event"] + receive_delays(events)
     trading = (events["flags"] & enums.EVENT_TRADE != 0) & (start < received) & (received <= last)
     assert sum(name.startswith("trades") for _, name in watcher.told) == trading.sum() > 0
     assert watcher.strikes[0] == start

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from bt_gym.config.env import MarketMakingConfig, TradingConfig
 from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.errors import ConfigError
 from bt_gym.testing import check_vector_env
 from tests.envs.make import (
+    EXECUTION,
     ID,
     IDS,
     PRESETS,
@@ -60,7 +62,8 @@ def test_native_vector__equals_gymnasiums_vector_of_single_ones(mode, name):
 def test_single_env__passes_gymnasiums_checker_without_a_warning(name):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gym.make(name, **sections()).unwrapped)
+        for checker in (check_env, sb3_check_env):
+            checker(gym.make(name, **sections()).unwrapped)
 
 
 @pytest.mark.parametrize("task", ["market_making", "execution", "trading"])
@@ -74,7 +77,8 @@ def test_presets__pass_the_checkers_and_equal_gymnasiums_vector(preset):
     action = PRESETS[preset]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_env(gym.make(ID, action=action, **sections()).unwrapped)
+        for checker in (check_env, sb3_check_env):
+            checker(gym.make(ID, action=action, **sections()).unwrapped)
     check_vector_env(lambda: vector(3, action=action, autoreset_mode="SameStep", window_s=1.0), steps=60)
     native, sync = vector(3, action=action, window_s=2.0), make_sync(3, MODES[0], action=action, window_s=2.0)
     acts = drawn(native, 1, 40)
@@ -131,6 +135,16 @@ def test_features__all_vary_and_stay_inside_their_bounds():
     assert len(env.feature_units) == len(env.feature_names) == every.shape[1]
     assert np.isfinite(every).all()
     assert (np.abs(every) == 10).mean(axis=0).max() <= 0.001
+
+
+def test_features__of_an_order_vary_too():
+    env = vector(64, task="execution", window_s=5.0)
+    seen = [env.reset(seed=1)[0]] + [env.step(act)[0] for act in actions(12, 60, 64, EXECUTION)]
+    own = [index for index, name in enumerate(env.feature_names) if "1m" not in name]  # sessions here last a minute
+    every = np.concatenate(seen)[:, own]
+    assert (np.ptp(every, axis=0) > 0).all()
+    assert (np.abs(every) == 10).mean() <= 0.001
+    assert env.feature_names[-2:] == ("remaining_quantity", "side")
 
 
 RANDOM_MODELS = {"fill_model": {"type": "probabilistic", "fill_probability_at_touch": 0.5}}
