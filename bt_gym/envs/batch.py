@@ -305,8 +305,7 @@ class Batch:
         Raises:
             ValueError: it isn't (N,) finite numbers.
         """
-        if self.shaping is None:
-            return
+        assert self.shaping is not None
         more = np.asarray(self.shaping(self.steps.copy()), np.float64)
         if more.shape != paid.shape or not np.isfinite(more).all():
             raise ValueError(f"reward.shaping gave {more!r}: must be {len(paid)} finite numbers")

@@ -84,7 +84,8 @@ class BtEnv(gym.Env):
         ended = batch.step(
             self._batch.context, 0, 1, self._action, self._observations, self._reward, flags[0], flags[1], self._finals
         )
-        self._batch.shape(self._reward, flags[0] | flags[1], False)
+        if self._batch.shaping is not None:
+            self._batch.shape(self._reward, flags[0] | flags[1], False)
         info: dict[str, Any] = {}
         terminated = truncated = False
         if ended:

@@ -154,7 +154,8 @@ class BtVectorEnv(VectorEnv):
         else:
             ended = batch.step(context, 0, n, actions, observations, rewards, terminated, truncated, finals)
         self._keep(observations)
-        self._batch.shape(rewards, terminated | truncated, self._mode is AutoresetMode.SAME_STEP)
+        if self._batch.shaping is not None:
+            self._batch.shape(rewards, terminated | truncated, self._mode is AutoresetMode.SAME_STEP)
         infos: dict[str, Any] = {}
         if was_done is not None:  # NEXT_STEP has begun their next episodes
             self._put(infos, self._batch.reset_info(self._batch.envs["episode"][was_done]), was_done)
