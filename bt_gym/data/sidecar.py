@@ -15,7 +15,7 @@ SUFFIX = f".sums-v{features.VERSION}.npy"
 
 
 def feature_sums(tape: Tape) -> np.ndarray:
-    """Rows of running sums, (E // features.STRIDE + 1,) of `features.sums_dtype`, read-only.
+    """Rows of running sums, (E // features.STRIDE + 1,) of `features.sums_dtype`, not to be written.
 
     They are built when they are first asked for, by one process while others wait; one file serves all. Where the
     tape's folder can't be written they are built in memory each time, with a warning.
@@ -43,7 +43,8 @@ def feature_sums(tape: Tape) -> np.ndarray:
 def _open(path: Path, count: int) -> np.ndarray | None:
     """The rows of a file; None when it isn't there whole."""
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        # pages are shared, and copied if ever written: kernels of read-only arrays would be compiled a second time
+        rows = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return rows if rows.shape == (count,) and rows.dtype == features.sums_dtype else None
@@ -53,5 +54,4 @@ def _build(tape: Tape, count: int) -> np.ndarray:
     rows = np.zeros(count, features.sums_dtype)
     memory = np.zeros(1, features.memory_dtype)
     features.build_sums(memory, new_market(), tape.records, tape.events, tape.blocks, rows)
-    rows.flags.writeable = False
     return rows

@@ -120,7 +120,7 @@ def test_avellaneda_stoikov__quotes_by_the_formula():
     """gamma 0.1, k 1.5, sigma 2 over 1 s, T - t = 1: reservation 101.5 - 3 * 0.4, half 0.2 + ln(1 + 1/15) / 0.1."""
     desk = Desk(actions.SCHEME_AVELLANEDA_STOIKOV, bid=101, ask=102, size=(1,), low=(0.01, 0.15), high=(1.0, 15.0))
     desk.scheme["lag_s"] = desk.scheme["horizon_s"] = 1
-    desk.memory["windows"][0, 0, features.SUM_SQUARES] = 16  # of half ticks: sigma 2
+    desk.memory["squares"][0, 0] = 16  # of half ticks: sigma 2
     desk.account["known_position"]["size"] = 3
     assert desk.ask_for(0, 0, 1, 1) == [(NEW, BUY, 99, 1), (NEW, SELL, 102, 1)]  # 99.45, 101.15 but not through 101
     desk.account["known_position"]["size"] = 0
