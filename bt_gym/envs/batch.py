@@ -375,6 +375,10 @@ def _data_of(sections: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tape] | 
     return sections, tapes
 
 
+SLICE = 64
+"""Environments that a thread steps at a time."""
+
+
 class Workers:
     """Threads that step slices of a batch beside the caller's; the kernels release the GIL.
 
@@ -394,29 +398,33 @@ class Workers:
     @staticmethod
     def _work(jobs: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]") -> None:
         while (job := jobs.get()) is not None:
-            try:
-                results.put((job(), None))
-            except BaseException as error:
-                results.put((0, error))
+            results.put(_outcome(job))
 
     def run(self, total: int, step: Callable[[int, int], int]) -> int:
-        """Calls `step(first, last)` for slices of `total`, one here and one in each thread; returns the sum."""
-        edges = [total * part // (self.count + 1) for part in range(self.count + 2)]
-        for number, jobs in enumerate(self._jobs):
-            first, last = edges[number + 1], edges[number + 2]
-            jobs.put(lambda first=first, last=last: step(first, last))
-        ended = step(0, edges[1])
-        error = None
-        for _ in self._jobs:
-            more, problem = self._results.get()
-            ended += more or 0
-            error = error or problem
-        if error is not None:
-            raise error
-        return ended
+        """Calls `step(first, last)` for slices of `total`, each by whichever thread is free; returns the sum."""
+        slices = iter([(first, min(first + SLICE, total)) for first in range(0, total, SLICE)])  # `next` is atomic
+
+        def job() -> int:
+            return sum(step(first, last) for first, last in slices)
+
+        for jobs in self._jobs:
+            jobs.put(job)
+        outcomes = [_outcome(job), *(self._results.get() for _ in self._jobs)]
+        for _, error in outcomes:
+            if error is not None:
+                raise error
+        return sum(count for count, _ in outcomes)
 
     def close(self) -> None:
         """Ends the threads."""
         for jobs in self._jobs:
             jobs.put(None)
         self._jobs = []
+
+
+def _outcome(job: Callable[[], int]) -> tuple[int, BaseException | None]:
+    """(result, None), or (0, what went wrong)."""
+    try:
+        return job(), None
+    except BaseException as error:
+        return 0, error

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import gymnasium as gym
@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from bt_gym.core import batch
-from bt_gym.envs.batch import Batch, Sections, Workers, row_of
+from bt_gym.envs.batch import SLICE, Batch, Sections, Workers, row_of
 from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
 from bt_gym.errors import ConfigError
 
@@ -20,8 +20,6 @@ _AUTORESETS = {
     AutoresetMode.SAME_STEP: batch.RESET_SAME_STEP,
     AutoresetMode.DISABLED: batch.RESET_NEVER,
 }
-SLICE = 128
-"""Environments that are worth a thread of their own."""
 
 
 class BtVectorEnv(VectorEnv):
@@ -145,14 +143,11 @@ class BtVectorEnv(VectorEnv):
         terminated = np.empty(n, bool)
         truncated = np.empty(n, bool)
         context, finals = self._batch.context, self._finals
-        if self._threads > 1 and n >= 2 * SLICE:
-            ended = self._run(
-                lambda first, last: batch.step(
-                    context, first, last, actions, observations, rewards, terminated, truncated, finals
-                )
+        ended = self._run(
+            lambda first, last: batch.step(
+                context, first, last, actions, observations, rewards, terminated, truncated, finals
             )
-        else:
-            ended = batch.step(context, 0, n, actions, observations, rewards, terminated, truncated, finals)
+        )
         self._keep(observations)
         if self._batch.shaping is not None:
             self._batch.shape(rewards, terminated | truncated, self._mode is AutoresetMode.SAME_STEP)
@@ -321,15 +316,16 @@ class BtVectorEnv(VectorEnv):
             return scheme.own.rows(actions, self._last, len(scheme.do_nothing))
         return np.ascontiguousarray(actions.reshape(self.num_envs, -1), np.float64)
 
-    def _run(self, step: Any) -> int:
-        """Steps the batch on all threads."""
+    def _run(self, step: Callable[[int, int], int]) -> int:
+        """Calls `step(first, last)` for the whole batch, on all threads if it is large enough for them; the sum."""
+        if self._threads == 1 or self.num_envs < 4 * SLICE:
+            return step(0, self.num_envs)
         if self._process != os.getpid():
             warnings.warn("a vector environment in a forked process steps with one thread", stacklevel=3)
             self._process = os.getpid()
             self._workers = None
             self._threads = 1
-        if self._threads == 1:
             return step(0, self.num_envs)
         if self._workers is None:
-            self._workers = Workers(min(self._threads, self.num_envs // SLICE) - 1)
+            self._workers = Workers(min(self._threads, self.num_envs // (2 * SLICE)) - 1)
         return self._workers.run(self.num_envs, step)
