@@ -1,6 +1,7 @@
 """TradingAccount: one strategy on one instrument, with its exchange side, its positions and its record."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -11,9 +12,17 @@ from bt_gym.core.execution import ExecutionEngine
 from bt_gym.core.orders import REQUEST_CANCEL, REQUEST_MODIFY
 from bt_gym.core.position_manager import PositionManager
 from bt_gym.core.tape import MAX_TICK
+from bt_gym.errors import ConfigError
 from bt_gym.strategy.base import OrderRequest, OrderUpdate
 from bt_gym.strategy.events import EventKind, ExecutionReport, MarketEvent, Side, report_of
 
+_CHOICES = {
+    "side": {int(side): side.name.lower() for side in Side},
+    "order_type": enums.names("ORDER_"),
+    "time_in_force": enums.names("TIF_"),
+    "post_only": enums.names("POST_ONLY_"),
+}
+_KNOWN = frozenset(product(*_CHOICES.values()))
 _REASON = enums.names("REASON_")
 _SIDES = (Side.BUY, Side.SELL)
 _NS_PER_DAY = 86_400_000_000_000
@@ -113,7 +122,13 @@ class TradingAccount:
         )
 
     def order(self, order: OrderRequest, now: int) -> ExecutionReport | None:
-        """Sends a new order at `now` (ns); returns the report of it if it did not leave our side."""
+        """Sends a new order at `now` (ns); returns the report of it if it did not leave our side.
+
+        Raises:
+            ConfigError: its side, type, time in force or post-only choice isn't one that exists.
+        """
+        if (order.side, order.order_type, order.time_in_force, order.post_only) not in _KNOWN:
+            raise self._unknown(order)  # to the core they are indices
         has_limit = order.order_type in (enums.ORDER_LIMIT, enums.ORDER_STOP_LIMIT)
         is_stop = order.order_type in (enums.ORDER_STOP, enums.ORDER_STOP_LIMIT)
         ticks = self.ticks(order.price) if has_limit else 0
@@ -129,6 +144,14 @@ class TradingAccount:
         self.metrics.record_refusal(now, order_id, reason, side=int(order.side), price=limit)
         price = 0.0 if order.price is None else float(order.price)
         return ExecutionReport(order_id, "rejected", _REASON[reason], Side(order.side), price, 0, 0, "none", now)
+
+    def _unknown(self, order: OrderRequest) -> ConfigError:
+        """What is wrong with an order one of whose choices doesn't exist."""
+        name, value = next(
+            (name, getattr(order, name)) for name in _CHOICES if getattr(order, name) not in _CHOICES[name]
+        )
+        known = ", ".join(f"{number} {word}" for number, word in _CHOICES[name].items())
+        return ConfigError(f"order of strategy {self.strategy_id}: {name}: unknown value {value!r}; known: {known}")
 
     def cancel(self, order_id: int, now: int) -> ExecutionReport | None:
         """Sends a cancel likewise."""

@@ -178,6 +178,23 @@ def test_refusal__is_data_and_reaches_its_sender(tmp_path: Path, output, limits,
     assert run.report.rejects == {expected.split()[1]: 1}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("side", "buy", "known: 0 buy, 1 sell"),
+        ("side", 2, "known: 0 buy, 1 sell"),
+        ("order_type", 99, "known: 0 limit, 1 market"),
+        ("time_in_force", -1, "known: 0 gtc, 1 ioc"),
+        ("post_only", 3, "known: 0 off, 1 reject, 2 slide"),
+    ],
+)
+def test_order__with_a_choice_that_does_not_exist_is_an_error(tmp_path: Path, name: str, value, told: str):
+    path = write(tmp_path / "a.dbn", *BOOK, *LATER)
+    order = OrderRequest(**{"side": Side.BUY, "size": 1, "price": 100 * TICK} | {name: value})
+    with pytest.raises(ConfigError, match=f"order of strategy test: {name}: unknown value {value!r}; {told}"):
+        backtest(path, answering(StrategyOutput([order])), **FAST)
+
+
 def test_refusal__of_a_change_leaves_the_order_as_it_was(tmp_path: Path):
     path = write(tmp_path / "a.dbn", *BOOK, *LATER)
     changes = StrategyOutput(
