@@ -177,8 +177,9 @@ def _settle(account, log, ts: int, event: int) -> None:
 @njit
 def _queue(account, side: int, tick: int, kind: int, size: int, priority: int) -> None:
     """A record changes a level at which own orders rest."""
+    line, orders = account["line"], account["orders"]
     for place in range(find_level(account, side, tick), account["line_length"][side]):
-        order = order_at(account, side, place)
+        order = orders[line[side, place]]
         if order["price"] != tick:
             return
         ahead = kind != enums.RECORD_ADD and priority < order["priority"]

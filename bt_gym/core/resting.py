@@ -96,8 +96,9 @@ def find_level(account, side: int, tick: int) -> int:
     place = np.int64(0)
     if account["levels"][side] >> min(distance, FAR_LEVEL) & 1:
         place = np.int64(account["first_in_level"][side, min(distance, FAR_LEVEL)])
+    line, orders = account["line"], account["orders"]
     count = account["line_length"][side]
-    while place < count and height_of(side, account["orders"][account["line"][side, place]]["price"]) > height:
+    while place < count and height_of(side, orders[line[side, place]]["price"]) > height:
         place += 1
     return place
 
