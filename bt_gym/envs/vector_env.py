@@ -58,7 +58,13 @@ class BtVectorEnv(VectorEnv):
     ) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs is {num_envs}: must be 1 or more")
-        mode = AutoresetMode(autoreset_mode)
+        if threads is not None and threads < 1:
+            raise ConfigError(f"threads is {threads}: must be 1 or more, or None for all processors")
+        try:
+            mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            known = ", ".join(mode.value for mode in AutoresetMode)
+            raise ConfigError(f"autoreset_mode is {autoreset_mode!r}: must be one of {known}") from None
         self._batch = Batch(num_envs, task, sections, _AUTORESETS[mode], max_episode_steps)
         self.config = self._batch.config
         self.num_envs = num_envs

@@ -44,6 +44,8 @@ class ObservationForm:
         self.height = 2 * section.levels if self.kind == "image" else 0
         self.stack = section.stack or (IMAGE_STACK if self.height else 1)
         self.scheme = make_scheme(config.action)
+        if section.features is not None and not section.features:
+            raise ConfigError("observation.features is empty: name one, or leave it out for the task's own")
         names = section.features or default_features(self.scheme.preset, config.order is not None)
         if section.use_time_features is not None:
             names = tuple(name for name in names if name not in _TIME or section.use_time_features)

@@ -373,6 +373,19 @@ def test_sections__keep_the_tasks_own_defaults_for_what_they_leave_out():
     assert MarketMakingConfig.from_sections(risk={"max_loss": 100}).risk.max_position == 10
 
 
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"threads": 0}, "threads is 0: must be 1 or more"),
+        ({"autoreset_mode": "nope"}, "autoreset_mode is 'nope': must be one of NextStep, SameStep, Disabled"),
+        ({"observation": {"features": []}}, "observation.features is empty"),
+    ],
+)
+def test_keywords__that_mean_nothing_are_refused(keywords, message):
+    with pytest.raises(ConfigError, match=message):
+        vector(2, **keywords)
+
+
 def test_max_episode_steps__is_one_or_more():
     with pytest.raises(ConfigError, match="max_episode_steps"):
         vector(1, max_episode_steps=-1)
