@@ -47,7 +47,9 @@ def _open(path: Path, count: int) -> np.ndarray | None:
         rows = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return rows if rows.shape == (count,) and rows.dtype == features.sums_dtype else None
+    if rows.shape != (count,) or rows.dtype != features.sums_dtype:
+        return None
+    return rows.view(features.sums_dtype)  # a file doesn't say that the dtype is aligned, and kernels tell that apart
 
 
 def _build(tape: Tape, count: int) -> np.ndarray:
