@@ -227,6 +227,7 @@ def data_windows(
         raise ConfigError(f"--hours: {hours!r} isn't a time of day, such as 08:30-15:00")
     rule = WindowRule(length, stride, times, zone, min_events, min_trades, lookback, interruptions)
     catalogue = Catalogue(tapes)
+    catalogue.matching([symbol])  # says what there is instead
     shares = [int(share) if share == int(share) else share for share in (validation, test)]
     split = split_days(catalogue.days(symbol), validation=shares[0], test=shares[1], embargo=embargo)
     for name, digest in split.hashes().items():

@@ -443,7 +443,7 @@ def test_backtest__takes_a_folder_with_its_definitions(tmp_path: Path):
 def test_data__mistakes_are_one_line(tmp_path: Path):
     refused(bt_gym("data", "show", "ESH4", folder=tmp_path), "no tape of ESH4", "data ls")
     refused(bt_gym("data", "rm", folder=tmp_path), "nothing named")
-    refused(bt_gym("data", "windows", "ESH4", "--length", 60, folder=tmp_path), "0 days can't be split", "ingest")
+    refused(bt_gym("data", "windows", "ESH4", "--length", 60, folder=tmp_path), "no tape of ESH4", "data ls")
     refused(bt_gym("data", "windows", "ESH4", "--length", 60, "--hours", "8", folder=tmp_path), "--hours: '8'")
     assert "no tapes" in bt_gym("data", "ls", folder=tmp_path).stdout
     (tmp_path / "bare.yaml").write_text(BARE)

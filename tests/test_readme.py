@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bt_gym import BacktestConfig, Backtester
+from bt_gym import BacktestConfig, Backtester, MarketReplayEngine
 from bt_gym.data.sources import gather
 from bt_gym.data.synthetic import generate
 from bt_gym.data.tape import ingest_all
@@ -80,10 +80,16 @@ def test_data__splits_and_windows_of_the_catalogue(
     options = {"statuses": sources.statuses, "by_day": True, "folder": tmp_path / "tapes"}
     ingest_all(sources.market, tick_size_nanos=250_000_000, **options)
     names: dict[str, Any] = {}
-    exec(python_blocks("docs/data.md")[0], names)
+    windows, replay = python_blocks("docs/data.md")
+    exec(windows, names)
     printed = capsys.readouterr().out.strip()
     assert printed == names["windows"].report()
     assert len(names["split"].train) == 1
     assert len(names["windows"].rows) > 0
     rule = "2 s every 2 s, 08:30-15:00 America/Chicago, at least 5 events in the 10 s before, by what came before"
     assert f"({rule}); refused" in printed
+    exec(replay, names)
+    assert sum(map(int, capsys.readouterr().out.split())) > 0
+    again = MarketReplayEngine(names["markets"])
+    again.resume(names["state"])
+    assert again.run(lambda events: None) > 0

@@ -256,4 +256,7 @@ def _day(day: dt.date | str) -> dt.date:
 
 
 def _money(micros: int | None) -> str:
-    return "?" if micros is None else f"{micros / 1e6:.2f}"
+    if micros is None:
+        return "?"
+    text = f"{micros / 1e6:.6f}".rstrip("0")
+    return text + "0" * (text.index(".") + 3 - len(text))  # two decimals, more where there are more

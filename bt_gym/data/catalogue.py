@@ -108,8 +108,9 @@ class Catalogue:
         """Tape files by symbol or path; those of symbols may be limited to some days (ISO).
 
         Raises:
-            TapeError: a name fits none.
+            TapeError: a name fits none, or a day is none.
         """
+        wanted = {parse_day(day) for day in days or ()}
         entries = self.entries()
         found: list[Path] = []
         for name in names:
@@ -120,12 +121,10 @@ class Catalogue:
                 found.append(path)
                 continue
             fitting = [
-                entry.path
-                for entry in entries
-                if entry.symbol == name and (not days or set(days) & {str(day) for day in entry.days})
+                entry.path for entry in entries if entry.symbol == name and (not wanted or wanted & {*entry.days})
             ]
             if not fitting:
-                of = f" on {', '.join(days)}" if days else ""
+                of = f" on {', '.join(map(str, sorted(wanted)))}" if wanted else ""
                 raise TapeError(f"{self.folder}: no tape of {name}{of}: `bt-gym data ls` lists what there is")
             found += fitting
         return list(dict.fromkeys(found))
@@ -159,6 +158,18 @@ def describe(path: Path | str, *, verify: bool = True) -> Entry:
     return Entry(
         **known, state="ok", days=days_of(tape), events=len(tape.events), records=int(tape.events["source"][-1])
     )
+
+
+def parse_day(text: str) -> dt.date:
+    """A UTC day as 2026-01-05.
+
+    Raises:
+        TapeError: it is none.
+    """
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise TapeError(f"{text!r} isn't a day: write it as 2026-01-05") from None
 
 
 def days_of(tape: Tape) -> tuple[dt.date, ...]:

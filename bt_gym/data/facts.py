@@ -15,6 +15,7 @@ from bt_gym.data import stylised
 from bt_gym.data.compiler import Compiler, label_phases
 from bt_gym.data.dbn import open_dbn
 from bt_gym.data.files import replace_file
+from bt_gym.data.sources import check_manifests
 from bt_gym.data.validate import infer_grid, parse_tick
 from bt_gym.errors import EmptyDataError
 
@@ -61,6 +62,7 @@ def study(path: Path | str, *, symbol: str | None = None, tick_size: str | None 
         EmptyDataError: it has no ten minutes of continuous trading with 100 trades.
     """
     file = open_dbn(path)
+    check_manifests([file.path])
     selection = file.select(symbol)
     records = np.concatenate(list(file.chunks(selection)))
     tick_nanos = infer_grid((file, selection)) if tick_size is None else parse_tick(tick_size)

@@ -247,13 +247,21 @@ def replace_file(path: Path | str) -> Iterator[io.BufferedWriter]:
     path = Path(path)
     temporary = _temporary(path)
     try:
-        with open(temporary, "xb") as file:
+        with _new(temporary, path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def _new(temporary: Path, path: Path) -> io.BufferedWriter:
+    try:
+        return open(temporary, "xb")
+    except OSError as error:
+        error.filename = str(path)  # the one that somebody asked for
         raise
 
 

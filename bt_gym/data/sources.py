@@ -6,7 +6,7 @@ before anything is compiled, also for a file that is named alone.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def gather(paths: Iterable[Path | str]) -> Sources:
                 found[inside] = file
             else:
                 ignored.append(f"{inside} (schema {file.schema})")
-    hashes = _check_manifests(named, found)
+    hashes = check_manifests(found, [path for path in named if path.is_dir()])
     market = sorted((file for file in found.values() if file.schema in (None, *LAYOUTS)), key=lambda file: file.start)
     if not market:
         held = [*ignored, *(f"{path} (schema {file.schema})" for path, file in found.items())]
@@ -84,9 +84,17 @@ def _dbn_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _check_manifests(paths: list[Path], found: dict[Path, DbnFile]) -> dict[Path, str]:
-    """Compares all files with the manifests beside them; returns the sha256 of those that are listed."""
-    whole = {manifest.parent for path in paths if path.is_dir() for manifest in path.rglob(MANIFEST)}
+def check_manifests(found: Collection[Path], folders: Iterable[Path] = ()) -> dict[Path, str]:
+    """Compares files with the manifests beside them; returns the sha256 of those that are listed.
+
+    Args:
+        found: the files.
+        folders: where nothing that a manifest lists may be missing.
+
+    Raises:
+        CorruptFileError, TruncatedFileError, DataError: as `gather`.
+    """
+    whole = {manifest.parent for folder in folders for manifest in folder.rglob(MANIFEST)}
     listed: dict[Path, str] = {}
     for folder in sorted(whole | {path.parent for path in found}):
         if not (folder / MANIFEST).is_file():

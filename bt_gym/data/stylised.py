@@ -64,13 +64,13 @@ class Observations:
     fills: np.ndarray
     adds: np.ndarray
     depth: np.ndarray  # (seconds, 2, DEPTH_LEVELS): lots by ticks from the own best price
-    lifetimes: np.ndarray  # ns, from A to C, orders that came and went
+    lifetimes: np.ndarray  # ns, from A to the C that takes the last lots
     gaps: np.ndarray  # ns between events
 
 
 @njit
 def _apply(book, record, tick_nanos: int, index: int) -> None:
-    """A, C, M and R on the book, as for CME: C takes a whole order."""
+    """A, C, M and R on the book."""
     action = record["action"]
     if action == dbn.ACTION_CLEAR:
         books.clear(book)
@@ -83,7 +83,11 @@ def _apply(book, record, tick_nanos: int, index: int) -> None:
         if action != dbn.ACTION_CANCEL:
             books.add(book, order_id, side, tick, int(record["size"]), index)
     elif action == dbn.ACTION_CANCEL:
-        books.remove(book, slot)
+        left = int(book["orders"][slot]["size"]) - int(record["size"])
+        if left > 0:
+            books.resize(book, slot, left)
+        else:
+            books.remove(book, slot)
     else:
         books.requeue(book, slot, side, tick, int(record["size"]), index)
 
@@ -183,10 +187,19 @@ def observe(records: np.ndarray, tick_nanos: int, since: int) -> Observations:
 
 
 def _lifetimes(records: np.ndarray) -> np.ndarray:
-    added = records[records["action"] == ord("A")]
-    gone = records[records["action"] == ord("C")]
-    _, born, died = np.intersect1d(added["order_id"], gone["order_id"], assume_unique=True, return_indices=True)
-    return gone["ts_event"][died] - added["ts_event"][born]
+    """ns from each `A` to the `C` that takes the last lots, in the order of ids."""
+    rows = records[np.isin(records["action"], [dbn.ACTION_ADD, dbn.ACTION_CANCEL, dbn.ACTION_MODIFY])]
+    rows = rows[np.argsort(rows["order_id"], kind="stable")]
+    number = np.arange(len(rows))
+    is_cancel = rows["action"] == dbn.ACTION_CANCEL
+    lots = rows["size"].astype(np.int64)
+    cancelled = np.cumsum(np.where(is_cancel, lots, 0))
+    sized = np.maximum.accumulate(np.where(is_cancel, 0, number))  # the last A or M, whose size is absolute
+    born = np.maximum.accumulate(np.where(rows["action"] == dbn.ACTION_ADD, number, 0))
+    before = lots[sized] - (cancelled - lots - cancelled[sized])
+    same = (rows["order_id"][born] == rows["order_id"]) & (rows["action"][born] == dbn.ACTION_ADD) & (sized >= born)
+    died = np.flatnonzero(is_cancel & same & (before > 0) & (before <= lots))
+    return rows["ts_event"][died] - rows["ts_event"][born[died]]
 
 
 def measure(seen: Observations) -> dict[str, Any]:

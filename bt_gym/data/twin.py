@@ -60,6 +60,7 @@ class Verdict:
     kind: str  # exact, auction, iceberg, self_match or unexplained
     recorded: dict[int, int]
     simulated: dict[int, int]
+    is_implied: bool = False  # unexplained, and they part at a trade with lots that the file doesn't hold
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,20 @@ class Twin:
             kind = "self_match"
         else:
             kind = "unexplained"
-        return Verdict(segment, kind, dict(recorded), dict(simulated))
+        implied = kind == "unexplained" and self._is_implied(tape, recorded, simulated)
+        return Verdict(segment, kind, dict(recorded), dict(simulated), implied)
+
+    def _is_implied(self, tape: _Tape, recorded: Counter[int], simulated: Counter[int]) -> bool:
+        """Whether the fills part where a trade met lots that the file doesn't hold (implied, hidden).
+
+        By the rule it fills whoever stands first; that it passed the order by, the exchange alone can know.
+        """
+        event = min(number for number in recorded | simulated if recorded[number] != simulated[number])
+        first = int(tape.events["source"][event - 1]) if event else 0
+        rows = self.records[first : int(tape.events["source"][event])]
+        trades = rows[rows["action"] == dbn.ACTION_TRADE]
+        fills = rows[(rows["action"] == dbn.ACTION_FILL) & ~np.isin(rows["order_id"], trades["order_id"])]
+        return bool(simulated[event] > recorded[event] and trades["size"].sum() > fills["size"].sum())
 
 
 def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
@@ -188,10 +202,13 @@ def count(verdicts: Iterable[Verdict]) -> dict[str, int]:
 
 
 def report(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """`twin_orders`, the counts of `count`, and the first unexplained segments, if any, as `twin_unexplained`."""
+    """`twin_orders`, the counts of `count`; `twin_implied`: how many of the unexplained ones part at a trade with lots
+    that the file doesn't hold; and the first unexplained segments, if any, as `twin_unexplained`.
+    """
     unexplained = [verdict for verdict in verdicts if verdict.kind == "unexplained"]
     return {
         "twin_orders": count(verdicts),
+        "twin_implied": sum(verdict.is_implied for verdict in unexplained),
         "twin_unexplained": [
             {
                 "order_id": verdict.segment.order_id,

@@ -23,6 +23,7 @@ from bt_gym.data.compiler import Compiler
 from bt_gym.data.delays import Delays
 from bt_gym.data.files import sha256
 from bt_gym.data.phases import PhaseTable
+from bt_gym.data.sources import check_manifests
 from bt_gym.data.symbology import Selection
 from bt_gym.data.twin import Twin, report
 from bt_gym.errors import DataError, EmptyDataError, SymbolError, TickError
@@ -131,7 +132,11 @@ def validate(
         "matching": _matching(counts["fifo"]),
     }
     result["cold_start"] = None if result["file"]["starts_complete"] else {"until": phases.first_continuous}
-    result["supports"] = {"queue": result["matching"] != "other", "latency": _has_latency(result["latency"])}
+    is_known = result["cold_start"] is None or result["cold_start"]["until"] is not None
+    result["supports"] = {
+        "queue": is_known and result["matching"] != "other",
+        "latency": _has_latency(result["latency"]),
+    }
     return result | {"findings": _findings(result)}
 
 
@@ -140,6 +145,7 @@ def _in_a_row(paths: Sequence[Path | str], symbol: str | None) -> list[tuple[dbn
     if not paths:
         raise EmptyDataError("no files given: name at least one")
     files = sorted(map(dbn.open_dbn, paths), key=lambda file: file.start)
+    check_manifests([file.path for file in files])
     chosen = [(file, file.select(symbol)) for file in files]
     for (before, held), (file, selection) in pairwise(chosen):
         if (held.symbol, before.dataset) != (selection.symbol, file.dataset):
@@ -171,7 +177,8 @@ def twin_test(
         progress: is told how many are done, and of how many.
 
     Returns:
-        `twin_orders`: counts of segments, exact, auction, iceberg, self_match and unexplained ones; and
+        `twin_orders`: counts of segments, exact, auction, iceberg, self_match and unexplained ones;
+        `twin_implied`: those of the last where a trade met lots that the file doesn't hold; and
         `twin_unexplained`: the first unexplained ones.
 
     Raises:
@@ -284,7 +291,7 @@ def _findings(result: dict[str, Any]) -> list[str]:
         found.append(f"{anomalies['off_tick_orders']:,} orders are off the grid of {tick} and left out of the book")
     odd = sum(anomalies.values()) - anomalies["unknown_fills"] - anomalies["off_tick_orders"]
     if odd:
-        found.append(f"{odd:,} anomalies in {result['records']:,} records, see the counters")
+        found.append(f"{odd:,} anomal{'y' if odd == 1 else 'ies'} in {result['records']:,} records, see the counters")
     return found
 
 
@@ -318,7 +325,7 @@ def render(result: dict[str, Any]) -> Group:
         "conservation": f"{conservation['equal']:,} of {conservation['events']:,} events",
         "book digest": result["book_digest"],
         "anomalies": _counts(result["anomalies"]),
-        **({"twin test": _twin(result["twin_orders"])} if "twin_orders" in result else {}),
+        **({"twin test": _twin(result)} if "twin_orders" in result else {}),
         "compiled": _counts(result["compiled"]),
         "supports": ", ".join(name if ok else f"no {name}" for name, ok in result["supports"].items()),
     }
@@ -334,9 +341,12 @@ def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count) or "none"
 
 
-def _twin(counts: dict[str, int]) -> str:
+def _twin(result: dict[str, Any]) -> str:
+    counts, implied = result["twin_orders"], result["twin_implied"]
     others = ", ".join(f"{counts[name]:,} {name}" for name in ("auction", "iceberg", "self_match", "unexplained"))
-    return f"{counts['exact']:,} of {counts['segments']:,} lives of orders exact; {others}"
+    return f"{counts['exact']:,} of {counts['segments']:,} lives of orders exact; {others}" + (
+        f" ({implied:,} of these passed by a trade with lots that the file doesn't hold)" if implied else ""
+    )
 
 
 def _phase_table(result: dict[str, Any]) -> Table:

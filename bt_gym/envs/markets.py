@@ -19,6 +19,7 @@ from bt_gym.data.catalogue import Catalogue, describe
 from bt_gym.data.dataset import DEFAULT, default_tapes
 from bt_gym.data.instruments import Instrument
 from bt_gym.data.sidecar import feature_sums
+from bt_gym.data.sources import check_manifests
 from bt_gym.data.splits import split_days
 from bt_gym.data.synthetic import PROFILES
 from bt_gym.data.tape import SUFFIX, Tape, ingest
@@ -166,6 +167,7 @@ def _catalogued(symbol: str, data: EnvDataConfig) -> list[Path]:
 
 
 def _compile(file: Path, config: EnvConfig) -> Path:
+    check_manifests([file])
     return ingest([file], tick_size_nanos=lambda symbol: _facts(symbol, config).tick_size_nanos)
 
 

@@ -15,6 +15,7 @@ from bt_gym import (
     SimpleMovingAverageCrossover,
     StrategyOutput,
 )
+from bt_gym.backtest.backtester import _money
 from bt_gym.data import dbn
 from bt_gym.data.tape import ingest
 from bt_gym.errors import BtGymError, ConfigError, InstrumentError, NotBuiltError, TapeError
@@ -191,6 +192,7 @@ def test_report__says_what_the_result_depends_on(busy: Run):
     assert run.fill_model == "fifo (exact queue position)"
     assert run.latency_model == "fixed: entry 60 us, response 50 us, extra feed 0 us"
     assert run.fee_model == "SYNH6: maker 2.05, taker 2.05 USD per lot"
+    assert [_money(micros) for micros in (2_000_000, -125, 1_250_000, None)] == ["2.00", "-0.000125", "1.25", "?"]
     assert run.config_hash == busy.backtester.config.config_hash()
     assert len(run.data_hash) == 64
 

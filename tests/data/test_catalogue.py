@@ -123,6 +123,8 @@ def test_matching__by_symbol_day_and_file(folder: Path, tmp_path: Path) -> None:
     for names, days in ((["YMH4"], None), (["ESH4"], ["2020-01-01"]), (["none.tape.arrow"], None)):
         with pytest.raises(TapeError, match="data ls"):
             catalogue.matching(names, days)
+    with pytest.raises(TapeError, match=r"'2020-13-01' isn't a day: write it as 2026-01-05"):
+        catalogue.matching(["ESH4"], ["2020-13-01"])
 
 
 def test_details__tell_phases_sources_and_counters(folder: Path) -> None:

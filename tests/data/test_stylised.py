@@ -56,6 +56,34 @@ def test_observe__notes_quotes_trades_fills_adds_and_depth() -> None:
     assert seen.depth[2, 1, :3].tolist() == [2, 4, 0]
 
 
+def test_observe__partial_cancels_leave_the_rest() -> None:
+    """As venues of the ITCH family report: executions and reductions are `C`s of a part, a replaced order a new one."""
+    seen = observe(
+        stream(
+            (0.0, "A", "B", 1, 100, 5, LAST),
+            (0.0, "A", "A", 2, 102, 4, LAST),
+            (1.0, "C", "B", 1, 100, 2, LAST),
+            (2.0, "C", "A", 2, 102, 1, LAST),
+            (3.0, "C", "B", 1, 100, 3, 0),
+            (3.0, "A", "B", 3, 99, 6, LAST),
+            (4.0, "M", "B", 3, 99, 2, LAST),
+            (6.0, "C", "B", 3, 99, 2, LAST),
+            (6.0, "C", "B", 3, 99, 2, LAST),  # gone already
+            (6.0, "C", "B", 8, 99, 2, LAST),  # never seen to come
+        ),
+        TICK,
+        START,
+    )
+    assert [tuple(row)[1:] for row in seen.quotes.tolist()] == [
+        (100, 102, 5, 4),
+        (100, 102, 3, 4),
+        (100, 102, 3, 3),
+        (99, 102, 6, 3),
+        (99, 102, 2, 3),
+    ]
+    assert seen.lifetimes.tolist() == [3 * SECOND, 3 * SECOND]  # orders 1 and 3
+
+
 def test_observe__begins_where_asked() -> None:
     seen = observe(BOOK, TICK, START + 2 * SECOND)
     assert len(seen.quotes) == 3

@@ -137,6 +137,18 @@ def test_report__names_what_is_unexplained():
     }
 
 
+def test_report__tells_orders_that_a_trade_with_unknown_lots_passed_by():
+    """An order at the front isn't filled by a trade at its price that lists no fill: who was, the file doesn't hold."""
+    market = Scenario()
+    first, _, _ = market.snapshot(("B", 100, 5), ("B", 100, 4), ("A", 102, 5))
+    market.event(market.record("N"))
+    market.trade("A", 100, {first: 1})
+    market.event(market.record("T", "N", 100, 2))
+    market.event(market.record("N"))
+    result = report(Twin(market.array(), TICK).test([first]))
+    assert (result["twin_orders"]["unexplained"], result["twin_implied"]) == (1, 1)
+
+
 def test_segments__end_where_an_order_gets_a_new_place():
     market = Scenario()
     market.snapshot(("B", 100, 5), ("A", 102, 5))

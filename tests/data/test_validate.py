@@ -1,6 +1,7 @@
 """`validate` on whole files: facts, price grid, symbols, findings, and what it refuses."""
 
 import datetime as dt
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from bt_gym.data import dbn
+from bt_gym.data.facts import study
 from bt_gym.data.files import sha256
 from bt_gym.data.validate import render, twin_test, validate
 from bt_gym.errors import DataError, EmptyDataError, SymbolError, TickError, TruncatedFileError
@@ -189,7 +191,7 @@ def unfair_session() -> list[Record]:
             [Record(START, 1, TICK, 1, LAST, "A", "B"), Record(START, 2, TICK, 1, LAST, "A", "A")],
             "the book is crossed or locked at the end",
         ),
-        ([*unfair_session(), Record(START, 1, TICK, 1, LAST, "X", "B")], "1 anomalies in 163 records"),
+        ([*unfair_session(), Record(START, 1, TICK, 1, LAST, "X", "B")], "1 anomaly in 163 records"),
     ],
 )
 def test_findings__say_what_the_file_supports(tmp_path: Path, records: list[Record], finding: str) -> None:
@@ -228,6 +230,7 @@ def test_cold_start__is_told_with_the_time_from_which_it_is_usable(tmp_path: Pat
 def test_cold_start__that_is_never_usable_says_so(tmp_path: Path) -> None:
     result = validate(write(tmp_path / "cold.dbn", cold_session()[:60]))
     assert result["cold_start"] == {"until": None}
+    assert result["supports"]["queue"] is False
     assert "continuous" not in result["phases"]
     assert any("no part of it can be used" in line for line in result["findings"])
     assert "never in continuous trading: no order can fill" in result["findings"]
@@ -294,6 +297,19 @@ def test_twin_test__is_told_in_the_table(tmp_path: Path) -> None:
     assert "8 of 8 lives of orders exact; 0 auction, 0 iceberg, 0 self_match, 0 unexplained" in shown.get()
     with pytest.raises(TickError, match="no order tells the price grid"):
         twin_test(path, result=result | {"price_grid": {"tick_size": None}})
+
+
+def test_validate__compares_a_file_with_the_manifest_beside_it(tmp_path: Path) -> None:
+    """A plain file that is cut between two records looks whole."""
+    path = write(tmp_path / "session.dbn", session())
+    whole = path.read_bytes()
+    listed = {"filename": path.name, "size": len(whole), "hash": f"sha256:{hashlib.sha256(whole).hexdigest()}"}
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": [listed]}))
+    validate(path)
+    path.write_bytes(whole[: -dbn.MBO_BYTES])
+    for read in (validate, study):
+        with pytest.raises(TruncatedFileError, match=r"manifest.json says"):
+            read(path)
 
 
 def test_validate__refuses_what_is_no_whole_mbo_file(tmp_path: Path) -> None:
