@@ -90,6 +90,7 @@ def execution_models(
         fill_on_cross=int(execution.fill_model.fill_on_cross),
         self_match=_SELF_MATCH[execution.self_match],
         stop_on_quote=int(execution.stop_trigger == "quote"),
+        auction=int(execution.auction == "strictly_better"),
         seed=execution.seed,
         account=account,
         fills=_fills(execution.fill_model),
@@ -134,6 +135,8 @@ def describe(execution: ExecutionConfig) -> tuple[str, str, str]:
         told = f"{told} at least, {_parameters(latency, ('compute_latency_us', 'extra_feed_latency_us'))}"
     fill = execution.fill_model
     position = "exact queue position" if fill.type == "fifo" else _parameters(fill, ())
+    if execution.auction != "none":
+        position = f"{position}, auction {execution.auction}".removeprefix(", ")
     return (
         f"{fill.type} ({position})" if position else fill.type,
         f"{latency.type}: {told}",

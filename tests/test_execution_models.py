@@ -94,6 +94,12 @@ def test_bounds__never_at_touch_leaves_crossing_adds_out():
     assert models(fill_model={"type": "front_of_queue"})["fill_on_cross"] == 1
 
 
+def test_auction__is_off_unless_asked_for_and_named_in_reports():
+    assert models()["auction"] == 0
+    assert models(auction="strictly_better")["auction"] == 1
+    assert describe(execution(auction="strictly_better"))[0] == "fifo (exact queue position, auction strictly_better)"
+
+
 def tape(book: str) -> Tape:
     records, events, blocks = (np.zeros(0, dtype) for dtype in (record_dtype, event_dtype, block_dtype))
     return Tape(records, events, blocks, {"book": book, "levels": 10}, Path("ESH4.tape.arrow"))

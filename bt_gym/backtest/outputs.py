@@ -80,9 +80,9 @@ SCHEMAS = {
             _field("size", pa.int64(), "lots", "lots of this fill"),
             _field("fee_micros", pa.int64(), MICROS, "fee of this fill, exact; negative = rebate"),
             _field("impact_micros", pa.int64(), MICROS, "what the impact model adds to its cost, in cash, exact"),
-            _field("liquidity", pa.string(), "", "maker (was resting) or taker"),
+            _field("liquidity", pa.string(), "", "maker (was resting), taker, or auction (an uncross: neither)"),
             _field("reason", pa.string(), "", "none; end_of_data or roll: closed at the last valid price, by no trade"),
-            _field("event", pa.int64(), "", "tape event in which (maker) or after which (taker) it happened"),
+            _field("event", pa.int64(), "", "tape event in which (maker, auction) or after which (taker) it happened"),
             _field("source_record_first", pa.int64(), "", "first MBO record of that event, from 0, per instrument"),
             _field("source_record_end", pa.int64(), "", "one past the last MBO record of that event"),
         ]

@@ -34,3 +34,6 @@ class ExecutionConfig(Section):
     """What happens when an order meets one of our own."""
     stop_trigger: Literal["trade", "quote"] = "trade"
     """What elects a stop: trades alone, or the opposite best price as well."""
+    auction: Literal["none", "strictly_better"] = "none"
+    """What fills at an uncross: nothing of ours, or limit orders strictly better than its price, at its price. They may
+    then be sent in a pre-open, too."""

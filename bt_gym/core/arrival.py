@@ -4,6 +4,7 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
+from bt_gym.core.auction import collects
 from bt_gym.core.fills import join
 from bt_gym.core.market import find_block
 from bt_gym.core.matching import cancel, cancel_all, fill, report, take, taken_at
@@ -90,7 +91,8 @@ def _limit_on_arrival(account, events, order, price: int) -> int:
 @njit
 def _refusal(account, market, records, events, blocks, order, price: int, lots: int, ts: int) -> int:
     """Why the exchange does not take an order, or a modify to a new place, of `lots` at `price`; `REASON_NONE`."""
-    if not is_trading(account, events):
+    trading = is_trading(account, events)
+    if not trading and not collects(account, events, order):
         return enums.REASON_NOT_TRADING
     if order["time_in_force"] == enums.TIF_GTD and order["expires"] <= ts:
         return enums.REASON_GOOD_TILL_DATE
@@ -113,6 +115,8 @@ def _refusal(account, market, records, events, blocks, order, price: int, lots: 
     if takes and order["post_only"] == enums.POST_ONLY_REJECT and order_type == enums.ORDER_LIMIT:
         return enums.REASON_POST_ONLY
     rejects_own = meets_own and account["models"]["self_match"] == enums.SELF_MATCH_REJECT
+    if rejects_own and not trading:
+        return enums.REASON_SELF_MATCH
     if rejects_own and _gets_to_own(account, market, records, events, blocks, side, limit, lots):
         return enums.REASON_SELF_MATCH
     return enums.REASON_NONE
@@ -173,7 +177,11 @@ def _enter(account, log, market, records, events, blocks, slot: int, ts: int) ->
         return
     side = np.int64(order["side"])
     limit = np.int64(order["price"])
-    _walk(account, log, market, records, events, blocks, order, ts)
+    waits = account["models"]["auction"] != 0 and not is_trading(
+        account, events
+    )  # for an uncross: it takes nothing now
+    if not waits:
+        _walk(account, log, market, records, events, blocks, order, ts)
     if order["leaves"] == 0:
         return
     if time_in_force == enums.TIF_IOC or time_in_force == enums.TIF_FOK:
@@ -181,7 +189,8 @@ def _enter(account, log, market, records, events, blocks, slot: int, ts: int) ->
         reason = enums.REASON_PROTECTION if is_protected else enums.REASON_IOC
         cancel(account, log, order, ts, number, enums.EXEC_CANCELED, reason)
         return
-    _meet_own(account, log, order, limit, ts, number)  # those that no ladder window shows
+    if not waits or account["models"]["self_match"] != enums.SELF_MATCH_ALLOW:
+        _meet_own(account, log, order, limit, ts, number)  # those that no ladder window shows
     if order["leaves"] > 0:
         level = displayed(account, market, records, events, blocks, side, limit)
         order["ahead_known"] = level >= 0

@@ -25,7 +25,7 @@ PHASE_MASK = 7
 PHASE_SNAPSHOT = 0  # the book is being restored
 PHASE_PRE_OPEN = 1  # orders accumulate, nothing matches, the book may be crossed
 PHASE_AUCTION = 2  # the uncross
-PHASE_CONTINUOUS = 3  # price-time matching: the only phase in which own orders can trade
+PHASE_CONTINUOUS = 3  # price-time matching: the only phase in which own orders trade, but for an uncross on request
 PHASE_HALT = 4
 PHASE_SUSPECT = 5  # the book is incomplete or doubtful
 
@@ -137,6 +137,7 @@ MARK_MICROPRICE = 3  # bid and ask, each weighted with the size of the other sid
 LIQUIDITY_NONE = 0
 LIQUIDITY_MAKER = 1
 LIQUIDITY_TAKER = 2
+LIQUIDITY_AUCTION = 4  # traded in an uncross, where nobody makes or takes; pays the taker's fee
 
 # --- why a strategy is called; at equal times in this order
 CALL_NONE = 0  # it isn't: nothing more happens by the time asked for

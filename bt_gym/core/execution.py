@@ -12,6 +12,7 @@ import numpy as np
 from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.arrival import act_elected, arrive, expire
+from bt_gym.core.auction import is_uncross, uncross
 from bt_gym.core.fills import change_levels, see
 from bt_gym.core.impact import charge
 from bt_gym.core.latency import respond, time_requests
@@ -56,6 +57,8 @@ def _has_space(account, log, events, number: int, is_event: bool, is_arrival: bo
         room -= number == account["next_roll"]
         first = np.int64(events[number - 1]["end"]) if number > 0 else np.int64(0)
         most = account["resting"] + np.int64(events[number]["end"]) - first  # an end each, a fill a record
+        if is_uncross(account, events[number]):
+            most += np.int64(events[number]["end"]) - first  # a trade may leave a part of an order on both sides
         if account["stops_live"] > 0:
             room -= _stop_reports(account)
         return room >= most or room >= _resting_lots(account)
@@ -203,6 +206,8 @@ def happen(account, log, records, events, blocks, number: int, ts: int) -> None:
     if events[number]["flags"] & enums.PHASE_MASK == enums.PHASE_SNAPSHOT:
         restore(account, records, first, last)
     else:
+        if is_uncross(account, events[number]):
+            uncross(account, log, records, first, last, ts, number)
         matching = is_matching(events, number)
         match_event(account, log, records, first, last, ts, number, matching)
         if matching and account["stops_live"] > 0 and account["models"]["stop_on_quote"]:

@@ -233,11 +233,12 @@ def _count_calm(account, records, events, first: int, stop: int, until: int) -> 
     buy, sell = nearest_triggers(account)
     by_quotes = account["stops_live"] > 0 and account["models"]["stop_on_quote"]
     previous = events[first - 1]["ts_event"] if first > 0 else np.int64(0)
+    unusual = 1 << enums.PHASE_SNAPSHOT | np.int64(account["models"]["auction"]) << enums.PHASE_AUCTION
     number = first
     while number < stop:
         event = events[number]
         ts, flags, bid, ask = event["ts_event"], event["flags"], event["bid"], event["ask"]
-        if (ts > until) | (flags & enums.PHASE_MASK == enums.PHASE_SNAPSHOT) | (ts - previous > longest):
+        if (ts > until) | (unusual >> (flags & enums.PHASE_MASK) & 1 != 0) | (ts - previous > longest):
             break
         if (bid >= own_ask) | ((ask <= own_bid) & (ask != enums.NO_TICK)) | (flags & enums.EVENT_TRADE != 0):
             if bid >= own_ask or (ask <= own_bid and ask != enums.NO_TICK):

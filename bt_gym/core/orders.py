@@ -131,6 +131,7 @@ _MODELS = [
     ("protection", "<i8"),  # ticks beyond the best price that a market order may reach
     ("fill_on_cross", "<i8"),  # 1: an opposite add at or through an own order's price fills it
     ("self_match", "<i8"),  # enums.SELF_MATCH_*
+    ("auction", "<i8"),  # 1: own orders take part in an uncross, see `bt_gym.core.auction`
     ("stop_on_quote", "<i8"),  # 1: stops are elected by the opposite best price too, not by trades alone
     ("price_collar", "<i8"),  # ticks beyond the opposite best price that a limit may lie; -1 no limit
     ("max_position", "<i8"),  # lots, working orders included; -1 no limit

@@ -66,7 +66,7 @@ class ExecutionReport(NamedTuple):
     price: float  # fill price, else the order's limit (of a market order its protection price, 0 before it has one)
     size: int  # lots of this fill, else 0
     leaves: int  # lots still working
-    liquidity: str  # maker, taker, none
+    liquidity: str  # maker, taker, auction, none
     ts_exchange: int  # ns UTC
 
 

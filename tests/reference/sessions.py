@@ -216,7 +216,7 @@ class Pair:
         self.engine: ExecutionEngine = engine(**models)
         names = (
             *("entry_latency", "response_latency", "protection", "fill_on_cross", "maker_fee", "taker_fee"),
-            *("self_match", "stop_on_quote", "price_collar"),
+            *("self_match", "stop_on_quote", "price_collar", "auction"),
         )
         known = {name: int(self.engine.account["models"][name][0]) for name in names}
         self.twin = Simulator(records, array["ts_recv"].tolist(), TICK, **known)

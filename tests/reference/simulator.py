@@ -287,6 +287,7 @@ class Simulator:
     fill_on_cross: bool = True
     self_match: int = enums.SELF_MATCH_CANCEL_OLDEST
     stop_on_quote: bool = False
+    auction: bool = False
     price_collar: int = -1
     maker_fee: int = 0
     taker_fee: int = 0
@@ -378,7 +379,8 @@ class Simulator:
         liquidity: int = enums.LIQUIDITY_NONE, event: int | None = None,
     ) -> None:  # fmt: skip
         known = max(ts + self.response_latency, self.reports[-1].ts_known if self.reports else 0)
-        fee = {enums.LIQUIDITY_MAKER: self.maker_fee, enums.LIQUIDITY_TAKER: self.taker_fee}.get(liquidity, 0) * size
+        taken = liquidity in (enums.LIQUIDITY_TAKER, enums.LIQUIDITY_AUCTION)
+        fee = size * (self.taker_fee if taken else self.maker_fee if liquidity else 0)
         self.reports.append(
             Report(
                 ts, known, own.order_id, self.happened - 1 if event is None else event, exec_type, reason,
@@ -419,6 +421,8 @@ class Simulator:
             self._restore(event, number)
         else:
             self.book.begin(number)
+            if self.auction and event.phase == enums.PHASE_AUCTION:
+                self._uncross(event, number)
             updates = event.records
             if any(record.action in "TF" for record in event.records):
                 updates = self._self_match_cancels(event)
@@ -433,6 +437,21 @@ class Simulator:
             self._elect(event.ts, [(tick, tick) for tick in prints])
             if self.stop_on_quote:
                 self._elect_by_quotes(event.ts)
+
+    def _uncross(self, event: Event, number: int) -> None:
+        """Whatever of ours is strictly better than the price of the uncross trades at it, on both sides."""
+        for trade in event.records:
+            is_print = trade.action == "T" and trade.price != UNDEFINED_PRICE and trade.size < 2**31
+            if not is_print or (trade.side in SIDES and not trade.price % self.tick_size):
+                continue
+            tick = trade.price // self.tick_size
+            for side, sign in ((enums.BID, 1), (enums.ASK, -1)):
+                volume = trade.size
+                for own in self.book.own(side):
+                    size = min(own.leaves, volume)
+                    if sign * own.tick > sign * tick and size > 0:
+                        volume -= size
+                        self._fill(event.ts, own, tick, size, enums.LIQUIDITY_AUCTION, number)
 
     def _has_level(self, trade: Record) -> bool:
         """Whether a trade is at a price of the grid."""
@@ -608,6 +627,17 @@ class Simulator:
     def _is_trading(self) -> bool:
         return self.happened > 0 and self.events[self.happened - 1].phase == enums.PHASE_CONTINUOUS
 
+    def _collects(self, own: Own) -> bool:
+        """Whether the exchange takes an order in a pre-open, to wait for the uncross."""
+        return (
+            self.auction
+            and self.happened > 0
+            and self.events[self.happened - 1].phase == enums.PHASE_PRE_OPEN
+            and own.order_type == enums.ORDER_LIMIT
+            and not own.post_only
+            and own.time_in_force in (enums.TIF_GTC, enums.TIF_GTD, enums.TIF_DAY)
+        )
+
     def _arrive(self, ts: int, kind: str, own: Own, size: int, tick: int, trigger: int) -> None:
         if kind == "new":
             self._arrive_new(ts, own)
@@ -649,7 +679,7 @@ class Simulator:
     def _refusal(self, own: Own, tick: int, lots: int, ts: int) -> int:
         sign, other = 1 - 2 * own.side, 1 - own.side
         best = self.book.best(other)
-        if not self._is_trading():
+        if not self._is_trading() and not self._collects(own):
             return enums.REASON_NOT_TRADING
         if own.time_in_force == enums.TIF_GTD and own.expires <= ts:
             return enums.REASON_GOOD_TILL_DATE
@@ -667,6 +697,8 @@ class Simulator:
         if own.order_type == enums.ORDER_LIMIT and own.post_only == enums.POST_ONLY_REJECT and there:
             return enums.REASON_POST_ONLY
         if self.self_match == enums.SELF_MATCH_REJECT:
+            if not self._is_trading() and any(isinstance(entry, Own) for entry in there):
+                return enums.REASON_SELF_MATCH
             for met in self.book.own(other):
                 before = sum(
                     self._free(other, price) for price in self.book.levels[other] if sign * price < sign * met.tick
@@ -722,6 +754,9 @@ class Simulator:
         if own.time_in_force == enums.TIF_FOK and own.leaves > sum(self._free(other, tick) for tick in reached):
             self._finish(ts, own, enums.EXEC_CANCELED, enums.REASON_FOK)
             return
+        if self.auction and not self._is_trading():
+            self._meet_waiting(ts, own, [met for met in self.book.own(other) if met.tick in reached])
+            reached = []
         for tick in reached:
             if own.leaves:
                 self._take_level(ts, own, other, tick)
@@ -734,6 +769,18 @@ class Simulator:
         else:
             own.resting, own.order_type = True, enums.ORDER_LIMIT
             self.book.append(own)
+
+    def _meet_waiting(self, ts: int, own: Own, others: list[Own]) -> None:
+        """An order that is to wait for the uncross meets own ones that would trade with it there."""
+        if self.self_match == enums.SELF_MATCH_ALLOW or not others:
+            return
+        ended = {
+            enums.SELF_MATCH_CANCEL_OLDEST: others,
+            enums.SELF_MATCH_CANCEL_NEWEST: [own],
+            enums.SELF_MATCH_CANCEL_BOTH: [others[0], own],
+        }[self.self_match]
+        for order in ended:
+            self._finish(ts, order, enums.EXEC_CANCELED, enums.REASON_SELF_MATCH)
 
     def _take_level(self, ts: int, own: Own, side: int, tick: int) -> None:
         """Real orders give what was not taken before, in their order; own ones meet the self-match policy."""
