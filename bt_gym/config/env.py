@@ -97,8 +97,9 @@ class ObservationConfig(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.form == "image" and (self.features is not None or self.scaling is not None):
-            raise ValueError("an image has no features and no scaling: leave them out")
+        extras = (self.features, self.use_time_features, self.scaling)
+        if self.form == "image" and any(extra is not None for extra in extras):
+            raise ValueError("an image has no features, no use_time_features and no scaling: leave them out")
         return self
 
 

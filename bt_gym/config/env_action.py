@@ -24,14 +24,28 @@ Own = Annotated[
 ]
 """A user's own class or function, as `module:Name` or itself."""
 
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{list(values)} has {value} more than once: each is a code of its own")
+    return values
+
+
+Distinct = AfterValidator(_distinct)
 Positive = Annotated[Number, Field(gt=0, le=1e9)]
 Offsets = Annotated[
-    tuple[Annotated[Whole, Field(ge=-1, le=100)], ...], Field(strict=False, min_length=1, max_length=16)
+    tuple[Annotated[Whole, Field(ge=-1, le=100)], ...], Field(strict=False, min_length=1, max_length=16), Distinct
 ]
 Targets = Annotated[
-    tuple[Annotated[Whole, Field(ge=-(10**6), le=10**6)], ...], Field(strict=False, min_length=1, max_length=16)
+    tuple[Annotated[Whole, Field(ge=-(10**6), le=10**6)], ...],
+    Field(strict=False, min_length=1, max_length=16),
+    Distinct,
 ]
-Rates = Annotated[tuple[Annotated[Number, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1, max_length=8)]
+Rates = Annotated[
+    tuple[Annotated[Number, Field(gt=0, le=1)], ...], Field(strict=False, min_length=1, max_length=8), Distinct
+]
+Sizes = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=8), Distinct]
 Window = Annotated[Number, Field(ge=0.001, le=86_400)]
 
 
@@ -44,7 +58,7 @@ class QuotesActionConfig(Section):
     """A code for each side (and the size), or one code for all combinations."""
     offsets: Offsets = (-1, 0, 1, 2, 3, 4)
     """Ticks behind the best price of the side; -1 is one before it, where the spread has room. At most 16."""
-    sizes: Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=8)] = (1,)
+    sizes: Sizes = (1,)
     """Lots; with several the action chooses one for both sides."""
 
 

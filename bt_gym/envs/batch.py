@@ -91,6 +91,10 @@ class Batch:
             for section, value in (("action", action.type), ("reward", self.config.reward.type)):
                 if value in ("participation", "shortfall"):
                     raise ConfigError(f"{section}.type is {value}, but no order is to be executed: give `order`")
+        if action.type == "target" and (limit := self.config.risk.max_position) is not None:
+            for target in action.targets:
+                if abs(target) > limit:
+                    raise ConfigError(f"action.targets has {target}, which risk.max_position, {limit}, always rejects")
         self.features = self.form.features
         self.settings = self._settings(autoreset, max_steps)
         self.codes = self.features.codes

@@ -13,7 +13,7 @@ from bt_gym.config.env import EnvConfig
 from bt_gym.core.features import FeatureSet
 from bt_gym.core.frames import CHANNELS
 from bt_gym.errors import ConfigError
-from bt_gym.strategy.scheme import default_features, make_scheme
+from bt_gym.strategy.scheme import ORDER_FEATURES, default_features, make_scheme
 
 IMAGE_STACK = 40
 """Columns of a picture unless told otherwise: enough for the smallest convolutional network of SB3."""
@@ -50,6 +50,10 @@ class ObservationForm:
         if section.use_time_features is not None:
             names = tuple(name for name in names if name not in _TIME or section.use_time_features)
             names += tuple(name for name in _TIME if name not in names and section.use_time_features)
+        if config.order is None and (owed := [name for name in names if name in ORDER_FEATURES]):
+            raise ConfigError(
+                f"observation.features: '{owed[0]}' is of an order to be executed, and there is none: give `order`"
+            )
         try:
             self.features = FeatureSet(() if self.height else names, self.scheme.lags)
         except ValueError as error:

@@ -34,6 +34,8 @@ Preset = (
     | TargetActionConfig
     | RawActionConfig
 )
+ORDER_FEATURES = ("remaining_quantity", "side")
+"""Features of an order to be executed."""
 _QUIET = -0.25  # of a Box: what leaves a side as it is, see `quote_actions.mode_of`
 
 
@@ -168,4 +170,4 @@ def default_features(action: Preset, has_order: bool) -> tuple[str, ...]:
     """
     own = not isinstance(action, TargetActionConfig)
     names = DEFAULT_FEATURES if own else tuple(name for name in DEFAULT_FEATURES if not name.startswith("own_"))
-    return (*names, "remaining_quantity", "side") if has_order else names
+    return (*names, *ORDER_FEATURES) if has_order else names

@@ -59,6 +59,12 @@ def tapes(days: int = 2) -> tuple[Tape, ...]:
     return tuple(tape_of(session(day).records, f"day{day}") for day in range(days))
 
 
+@cache
+def long_tape() -> Tape:
+    """Four minutes of such a market, for what trades seldom."""
+    return tape_of(generate(6, 4 * SECONDS, BRISK, pre_open_seconds=30).records, "long")
+
+
 def tape_of(records: np.ndarray, name: str, symbol: str = BRISK.symbol) -> Tape:
     """The tape of MBO records of `session`, or of another of the same tick, perhaps edited."""
     file = Path(_FOLDER.name) / f"{name}.mbo.dbn"

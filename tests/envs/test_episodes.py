@@ -78,6 +78,14 @@ def test_end_of_the_data__truncates_and_a_closed_session_terminates():
     _, _, info = play(env, actions(1, 30, 1)[:, 0], seed=1, options=options)
     assert (info["end_reason"], info["end_of_data"], info["terminated"]) == ("end_of_data", True, False)
 
+    env = single(
+        window_s=3600.0, days=1, decision={"interval_ms": 5000}
+    )  # longer than the data: one episode, all of it
+    starts = {env.reset(seed=seed)[1]["start_ns"] for seed in range(3)}
+    _, rewards, info = play(env, np.zeros((20, 2), int), seed=1)
+    assert starts == {int(env._batch.markets.spans["first"][0])}
+    assert (info["end_reason"], len(rewards)) == ("end_of_data", 12)
+
     tape = tapes()[0]
     events = tape.events.copy()
     events["flags"][len(events) // 2 :] ^= enums.PHASE_CONTINUOUS ^ enums.PHASE_HALT

@@ -10,7 +10,7 @@ from bt_gym.core.tape import KIND_MASK, receive_delays
 from bt_gym.envs.single_env import BtEnv
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.policy import PolicyStrategy
-from tests.envs.make import SECOND, sections, session, tape_of, tapes, vector
+from tests.envs.make import SECOND, long_tape, sections, session, tape_of, tapes, vector
 from tests.envs.test_episodes import cut
 
 TICK_VALUE = 12.5
@@ -142,7 +142,12 @@ def test_participation__takes_its_part_of_the_volume_and_never_more_than_is_left
 
 def test_participation__is_the_same_in_the_backtester():
     execution_section = {"latency_model": {"network_latency_us": 20_000, "compute_latency_us": 300}}
-    more = {"days": 1, "window_s": 50.0, "decision": {"interval_ms": 200}, "execution": execution_section}
+    more = {
+        "data": {"tapes": (long_tape(),)},
+        "window_s": 100.0,
+        "decision": {"interval_ms": 200},
+        "execution": execution_section,
+    }
     env = execution(**more)
     first = int(env._batch.markets.spans["first"][0])
     start = (first // (SECOND // 5) + 2) * (SECOND // 5)
@@ -153,7 +158,7 @@ def test_participation__is_the_same_in_the_backtester():
         return np.random.default_rng(int(abs(observation.astype(float)).sum() * 1e6)).integers(0, 10, 1)
 
     _, _, info, log = play(
-        env, lambda o: policy(o)[0], seed=1, options={"start_ns": start, "side": "sell", "quantity": 400}
+        env, lambda o: policy(o)[0], seed=1, options={"start_ns": start, "side": "sell", "quantity": 800}
     )
     ours, theirs = seen.copy(), []
     seen.clear()
@@ -163,15 +168,15 @@ def test_participation__is_the_same_in_the_backtester():
             "instruments": {"*": {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2}},
         }
     )
-    strategy = PolicyStrategy(lambda o: policy(o[0]), env.config, start_ns=start, windows=1, parent=-400)
-    run = Backtester(config, files=[tapes()[0].path]).add_strategy("policy", strategy)
+    strategy = PolicyStrategy(lambda o: policy(o[0]), env.config, start_ns=start, windows=1, parent=-800)
+    run = Backtester(config, files=[long_tape().path]).add_strategy("policy", strategy)
     run.run()
     theirs = seen[: len(ours)]
     assert np.array_equal(np.array(ours), np.array(theirs))
     fills = run.accounts[0].metrics.account.fills
     wanted = log[log["exec_type"] == enums.EXEC_TRADE]
     fills = fills[fills["ts_exchange"] <= wanted["ts_exchange"][-1]]
-    assert len(wanted) >= 60
+    assert len(wanted) >= 100
     assert fills.tobytes() == wanted.tobytes()
     assert 0 < info["maker_share"] < 1
 

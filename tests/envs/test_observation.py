@@ -180,7 +180,7 @@ def test_ppo__learns_on_dicts_and_pictures(form: dict[str, Any], policy: str):
 
 
 def test_image__has_neither_features_nor_scaling():
-    for more in ({"features": ["spread"]}, {"scaling": "some.json"}):
+    for more in ({"features": ["spread"]}, {"scaling": "some.json"}, {"use_time_features": True}):
         with pytest.raises(ConfigError, match="an image has no features"):
             single(observation={"form": "image", **more})
 

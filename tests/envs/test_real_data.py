@@ -37,41 +37,52 @@ def tape(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Tape:
 
 def make(tape: Tape, window_s: float, **more: Any) -> BtEnv:
     data = {"tapes": tape, "window_s": window_s, "instruments": {"*": FACTS}}
-    return BtEnv(data=data, risk=LIMITS, **more)
+    return BtEnv(**{"data": data, "risk": LIMITS, **more})
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, "participation"])
 def test_env__and_backtester_write_the_same_fills(preset: str, tape: Tape):
     """A policy of actions that look random, an hour from the first second of trading on."""
     window, least = (200, 100) if preset == "raw" else (3500, 100)  # later it has more orders than the account holds
-    env = make(
-        tape, window, execution=EXECUTION, decision={"interval_ms": 500.0}, action=PRESETS[preset], observation=SEEN
-    )
+    more = {"execution": EXECUTION, "decision": {"interval_ms": 500.0}, "observation": SEEN}
+    parent = 5_000 if preset == "participation" else 0  # more than there will be time for
+    limits = {} if parent else LIMITS
+    task = {"task": "execution"} if parent else {"action": PRESETS[preset]}
+    env = make(tape, window, risk=limits, **more, **task)
     start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 5) * CLOCK
-    observation, _ = env.reset(seed=1, options={"start_ns": start})
+    order = {"side": "buy", "quantity": parent} if parent else {}
+    observation, _ = env.reset(seed=1, options={"start_ns": start, **order})
     log, known, is_over, paid = [], 0, False, 0.0
     while not is_over:
-        observation, reward, terminated, is_over, info = env.step(hashed(observation[None], preset)[0])
-        assert not terminated
+        observation, reward, terminated, truncated, info = env.step(hashed(observation[None], preset)[0])
+        is_over = terminated or truncated
         paid += reward
         row = env._batch.envs[0]
         written = int(row["account"]["reports_written"])
+        if terminated:
+            break  # at the deadline the rest is sent against the book, which the Backtester doesn't do
         log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
         known = written
     config = BacktestConfig.from_dict(
-        {"backtest": {"risk_limits": LIMITS, "execution": EXECUTION}, "instruments": {"*": FACTS}}
+        {"backtest": {"risk_limits": limits, "execution": EXECUTION}, "instruments": {"*": FACTS}}
     )
-    strategy = PolicyStrategy(lambda seen: hashed(seen, preset), env.config, start_ns=start, windows=1)
+    strategy = PolicyStrategy(lambda seen: hashed(seen, preset), env.config, start_ns=start, windows=1, parent=parent)
     run = Backtester(config, files=[tape.path]).add_strategy("policy", strategy)
     run.run()
     fills = run.accounts[0].metrics.account.fills
-    fills = fills[fills["ts_exchange"] <= start + window * SECOND]
     wanted = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
+    fills = fills[fills["ts_exchange"] <= (wanted["ts_exchange"][-1] if parent else start + window * SECOND)]
     late = sum(row["exec_type"] == enums.EXEC_CANCEL_REJECTED for row in log)
     assert info["rejects_capacity"] == 0
-    assert info["trades"] == len(wanted) >= least
-    assert late > 0 or preset == "target"
+    assert len(wanted) >= least
+    assert late > 0 or preset in ("target", "participation")
     assert fills.tobytes() == wanted.tobytes()
+    if parent:
+        assert (info["end_reason"], info["quantity"]) == ("deadline", parent)
+        assert paid * 12.5 * parent == pytest.approx(info["pnl"], abs=0.005 * parent)
+        return
+    assert info["trades"] == len(wanted)
+    assert info["end_reason"] == "window"
     sign = 1 - 2 * fills["side"].astype(int)
     mark = env._batch.envs["market"]["mark2"][0] / 2
     profit = (sign * fills["size"] * (mark - fills["price"])).sum() * 12.5 - fills["fee"].sum() / 1e6

@@ -14,11 +14,9 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from bt_gym.config.env import MarketMakingConfig, TradingConfig
-from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.errors import ConfigError
 from bt_gym.testing import check_vector_env
 from tests.envs.make import (
-    EXECUTION,
     ID,
     IDS,
     PRESETS,
@@ -124,10 +122,13 @@ def test_presets__doing_nothing_is_worth_exactly_nothing(preset):
     assert (infos["messages"] == 0).all()
 
 
-def test_features__all_vary_and_stay_inside_their_bounds():
-    names = [name.replace("_1m", "_20s") for name in DEFAULT_FEATURES]  # sessions here last a minute
-    env = vector(64, window_s=3.0, observation={"features": names})
-    seen = [env.reset(seed=1)[0]] + [env.step(act)[0] for act in actions(12, 1600, 64)]
+@pytest.mark.parametrize("name", IDS)
+def test_features__all_vary_and_stay_inside_their_bounds(name):
+    own = gym.make(name, **sections()).unwrapped.feature_names
+    names = [name.replace("_1m", "_20s") for name in own]  # sessions here last a minute
+    more = {"observation": {"features": names}, "decision": {"interval_ms": 200}}
+    env = gym.make_vec(name, 64, **sections(window_s=3.0, **more))
+    seen = [env.reset(seed=1)[0]] + [env.step(act)[0] for act in actions(12, 1600, 64, name)]
     every = np.concatenate(seen)
     assert len(every) >= 100_000
     constant = [name for name, values in zip(env.feature_names, every.T, strict=True) if np.ptp(values) == 0]
@@ -135,16 +136,6 @@ def test_features__all_vary_and_stay_inside_their_bounds():
     assert len(env.feature_units) == len(env.feature_names) == every.shape[1]
     assert np.isfinite(every).all()
     assert (np.abs(every) == 10).mean(axis=0).max() <= 0.001
-
-
-def test_features__of_an_order_vary_too():
-    env = vector(64, task="execution", window_s=5.0)
-    seen = [env.reset(seed=1)[0]] + [env.step(act)[0] for act in actions(12, 60, 64, EXECUTION)]
-    own = [index for index, name in enumerate(env.feature_names) if "1m" not in name]  # sessions here last a minute
-    every = np.concatenate(seen)[:, own]
-    assert (np.ptp(every, axis=0) > 0).all()
-    assert (np.abs(every) == 10).mean() <= 0.001
-    assert env.feature_names[-2:] == ("remaining_quantity", "side")
 
 
 RANDOM_MODELS = {"fill_model": {"type": "probabilistic", "fill_probability_at_touch": 0.5}}
@@ -379,6 +370,14 @@ def test_sections__keep_the_tasks_own_defaults_for_what_they_leave_out():
         ({"threads": 0}, "threads is 0: must be 1 or more"),
         ({"autoreset_mode": "nope"}, "autoreset_mode is 'nope': must be one of NextStep, SameStep, Disabled"),
         ({"observation": {"features": []}}, "observation.features is empty"),
+        ({"observation": {"features": ["spread", "side"]}}, "'side' is of an order to be executed, and there is none"),
+        ({"action": {"offsets": [0, 1, 0]}}, r"action.offsets: \[0, 1, 0\] has 0 more than once"),
+        ({"action": {"sizes": [1, 1]}}, r"action.sizes: \[1, 1\] has 1 more than once"),
+        ({"action": {"type": "target", "targets": [0, 1, 1]}}, r"action.targets: \[0, 1, 1\] has 1 more than once"),
+        (
+            {"action": {"type": "target", "targets": [0, 11]}},
+            "action.targets has 11, which risk.max_position, 10, always rejects",
+        ),
     ],
 )
 def test_keywords__that_mean_nothing_are_refused(keywords, message):
@@ -469,9 +468,9 @@ def test_masks__know_the_limit_and_the_spread():
         assert env.action_masks()[[code, 4 + code]].all()
     spread = float(np.expm1(env.reset(seed=1)[0][env.feature_names.index("spread")]))
     assert env.action_masks()[2] == (spread > 1.5)
-    trading = vector(2, task="trading", action={"type": "target", "targets": [-2, 0, 1]})
+    trading = vector(2, task="trading")
     trading.reset(seed=1)
-    assert trading.action_masks().tolist() == [[False, True, True]] * 2
+    assert trading.action_masks().tolist() == [[True, True, True]] * 2
     many = vector(3, risk={"max_position": 1}, action={"offsets": [-1, 0], "sizes": [1, 2]})
     many.reset(seed=1)
     assert many.action_masks().shape == (3, 4 + 4 + 2)

@@ -14,24 +14,24 @@ from bt_gym import BacktestConfig, Backtester
 from bt_gym.config.env import DecisionConfig, MarketMakingConfig
 from bt_gym.core import enums
 from bt_gym.core.features import DEFAULT_FEATURES
+from bt_gym.data.tape import Tape
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.policy import PolicyStrategy
-from tests.envs.make import ID, PRESETS, SECOND, assert_same, sections, tapes
+from tests.envs.make import ID, PRESETS, SECOND, assert_same, long_tape, sections, tapes
 
 CLOCK = 200_000_000
-WINDOW = 50
 EXECUTION = {"latency_model": {"network_latency_us": 20_000, "compute_latency_us": 300}}  # long: many races
 LIMITS = {"max_position": 10, "max_orders_per_second": 4}
 
 
-def backtester(strategy: PolicyStrategy) -> Backtester:
+def backtester(strategy: PolicyStrategy, tape: Tape | None = None) -> Backtester:
     config = BacktestConfig.from_dict(
         {
             "backtest": {"risk_limits": LIMITS, "execution": EXECUTION},
             "instruments": {"*": {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2}},
         }
     )
-    return Backtester(config, files=[tapes()[0].path]).add_strategy("policy", strategy)
+    return Backtester(config, files=[(tape or tapes()[0]).path]).add_strategy("policy", strategy)
 
 
 def hashed(observations: Any, preset: str) -> np.ndarray:
@@ -50,7 +50,10 @@ def hashed(observations: Any, preset: str) -> np.ndarray:
         rows = np.stack([rng.integers(0, count, 3) for count in (7, 4, 2, 5, 2)], 1)
         rows[:, 0] = rng.choice([0, 1, 1, 1, 2, 3, 4, 5, 6], 3)  # few enough to rest for an environment's account
         return rows.reshape(1, -1)
-    return rng.uniform([-1, -1, -0.6, -0.6], 1, (1, 4)).astype(np.float32)
+    if preset == "participation":
+        return rng.integers(0, 10, 1)
+    skew = 0.4 if preset == "spread" else 1.0  # quotes near the market
+    return rng.uniform([-1, -skew, -0.6, -0.6], [1, skew, 1, 1], (1, 4)).astype(np.float32)
 
 
 def batch_of_one(observation: Any) -> Any:
@@ -76,9 +79,11 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does(
         scaling = {"features": DEFAULT_FEATURES, "mean": [0.3] * count, "scale": [0.7] * count}
         observation = observation | {"scaling": str(tmp_path / "scaling.json")}
         (tmp_path / "scaling.json").write_text(json.dumps(scaling))
+    tape, window = (long_tape(), 230) if preset in ("spread", "avellaneda_stoikov") else (tapes()[0], 50)
     decision = {"interval_ms": CLOCK / 1e6}
+    data = {"tapes": (tape,)}
     more = sections(
-        window_s=float(WINDOW), days=1, execution=EXECUTION, risk=LIMITS, decision=decision, observation=observation
+        float(window), data=data, execution=EXECUTION, risk=LIMITS, decision=decision, observation=observation
     )
     env = gym.make(ID, disable_env_checker=True, action=PRESETS[preset], **more).unwrapped
     start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 2) * CLOCK
@@ -98,13 +103,13 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does(
         ours.append(copy.deepcopy(observations))
         return hashed(observations, preset)
 
-    run = backtester(PolicyStrategy(watched, env.config, start_ns=start, windows=1))
+    run = backtester(PolicyStrategy(watched, env.config, start_ns=start, windows=1), tape)
     run.run()
     assert_same(tuple(ours), tuple(map(batch_of_one, theirs)))
     fills = run.accounts[0].metrics.account.fills
-    fills = fills[fills["ts_exchange"] <= start + WINDOW * SECOND]
+    fills = fills[fills["ts_exchange"] <= start + window * SECOND]
     wanted = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
-    assert len(wanted) >= {"spread": 50, "avellaneda_stoikov": 80}.get(preset, 100)
+    assert len(wanted) >= 100
     assert fills.tobytes() == wanted.tobytes()
     assert info["rejects_max_order_rate"] > 0
     assert info["trades"] == len(wanted)
