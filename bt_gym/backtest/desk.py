@@ -10,6 +10,7 @@ take turns, and may have to go back: what they have advanced to is not told to a
 import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +19,12 @@ from bt_gym.backtest.replay import Lane
 from bt_gym.backtest.trading_account import TradingAccount
 from bt_gym.core import enums, jitted
 from bt_gym.core.decision import FOREVER, new_desk, next_call, read_trades, trade_dtype
+from bt_gym.core.enums import CALL_CLOCK, CALL_EVENT, CALL_LOG_FULL, CALL_NEWS, CALL_NONE
 from bt_gym.core.orders import MAX_REQUESTS
 from bt_gym.errors import CapacityError, ConfigError
 from bt_gym.strategy.base import NOTHING, Kill, OrderCancel, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
-from bt_gym.strategy.events import EVENT_KINDS, ExecutionReport, MarketEvent, Side, Trade, kind_of
+from bt_gym.strategy.events import EVENT_KINDS, KIND_SHIFT, KINDS, ExecutionReport, MarketEvent, Side, Trade
 from bt_gym.strategy.jitted import JittedStrategy
 
 _AGGRESSORS = (Side.BUY, Side.SELL, None)
@@ -150,32 +152,26 @@ class BaseDesk(AnyDesk):
 
 
 @njit
-def _next(desks, accounts, log, markets, records, events, blocks, until, trades):
-    """(why, now, ts_event and flags of the event, its trades or the reports known before, price, lots and aggressor of
-    the first trade); all trades in `trades`, as many as fit."""
+def _next(desks, accounts, log, markets, records, events, blocks, until, trades, tick_nanos):
+    """(why, now, ts_event and kinds of the event, its trades or the reports known before, and of the first trade price,
+    ticks, lots and aggressor); all trades in `trades`, as many as fit."""
     desk = desks[0]
     why = next_call(desk, accounts[0], log, markets[0], records, events, blocks, until)
     now = desk["now"]
+    zero = np.int64(0)
     if why != enums.CALL_EVENT:
-        return why, now, np.int64(0), np.int64(0), desk["first_report"], np.int64(0), np.int64(0), np.int64(0)
+        return why, now, zero, zero, desk["first_report"], 0.0, zero, zero, zero
     number = desk["stop"]
     ts_event = events[number]["ts_event"]
     flags = np.int64(events[number]["flags"])
+    kinds = (flags & EVENT_KINDS) >> KIND_SHIFT
     if not flags & enums.EVENT_TRADE:
-        return why, now, ts_event, flags, np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+        return why, now, ts_event, kinds, zero, 0.0, zero, zero, zero
     first = int(events[number - 1]["end"]) if number > 0 else 0
     count = np.int64(read_trades(records, first, int(events[number]["end"]), trades))
-    trade = trades[0]
-    return (
-        why,
-        now,
-        ts_event,
-        flags,
-        count,
-        np.int64(trade["price"]),
-        np.int64(trade["size"]),
-        np.int64(trade["aggressor"]),
-    )
+    tick, size, side = trades[0]["price"], trades[0]["size"], trades[0]["aggressor"]
+    tick = np.int64(tick)
+    return why, now, ts_event, kinds, count, tick * tick_nanos / 1e9, tick, np.int64(size), np.int64(side)
 
 
 class Desk(BaseDesk):
@@ -188,54 +184,72 @@ class Desk(BaseDesk):
         super().__init__([account], response_latency, self._desk)
         self.account = account
         self.strategy = strategy
-        self._on_event = strategy.on_market_event
         self.context = context
         self._symbol, self._tick_size_nanos = account.symbol, account.lane.instrument.tick_size_nanos
         self._trades = np.zeros(8, trade_dtype)
         self._wake = self._desk["wake"]
-        self._moment: tuple[int, ...] = ()
+        self._moment: tuple[Any, ...] = ()
         tape, execution = account.lane.tape, account.execution
         arrays = (self._desk, execution.account, execution.log, account.lane.market)
-        self._arrays = [*arrays, tape.records, tape.events, tape.blocks, FOREVER, self._trades]
+        self._arrays = [*arrays, tape.records, tape.events, tape.blocks, FOREVER, self._trades, self._tick_size_nanos]
         self._next = bound(_next, *self._arrays)
 
     def advance(self) -> tuple[int, int] | None:
         execution = self.account.execution
         while True:
-            moment = self._next(*self._arrays)
+            self._moment = moment = self._next(*self._arrays)
             why = moment[0]
             if why == enums.CALL_NONE:
                 return None
             if why != enums.CALL_LOG_FULL:
-                self._moment = moment
                 return moment[1], why
             execution.lengthen_log()
             self._arrays[2] = execution.log
 
     def call(self) -> None:
-        why, now, ts_event, flags, count, tick, size, side = self._moment
-        context = self.context
-        context.current_time = now
-        if why == enums.CALL_EVENT:
-            nanos = self._tick_size_nanos
-            trades: tuple[Trade, ...] = ()
-            if count == 1:  # as it mostly is: a loop over one costs a fifth of the call
-                trades = (_new(Trade, (ts_event, tick * nanos / 1e9, tick, size, _AGGRESSORS[side])),)
-            elif count:
-                rows = self._read(count)
-                trades = tuple([_new(Trade, (ts_event, t * nanos / 1e9, t, n, _AGGRESSORS[s])) for t, n, s in rows])
-            event = _new(MarketEvent, (self._symbol, ts_event, now, kind_of(flags), trades, (), None))
-            output = self._on_event(event, context)
-        elif why == enums.CALL_CLOCK:
-            output = self.strategy.on_timer(now, context)
-        else:
-            if why == enums.CALL_NEWS:
-                self._call_news(now, count)
-            return
-        if (
-            output is not NOTHING and output is not None and not output.is_empty()
-        ):  # a forgotten return asks for nothing
-            self._act(output, now)
+        self._call(self._moment, 1)
+
+    def run(self, calls: int) -> bool:
+        """As many times on to the next call and the call, undisturbed; False when the data has ended before."""
+        return self.advance() is not None and self._call(self._moment, calls)
+
+    def _call(self, moment: tuple[Any, ...], calls: int) -> bool:
+        """Makes the call that is due, and those after it up to so many; False when the data has ended before.
+
+        One loop over local names: what surrounds a call must not take longer than a short strategy does.
+        """
+        context, symbol, arrays, advance = self.context, self._symbol, self._arrays, self._next
+        on_event, on_timer = self.strategy.on_market_event, self.strategy.on_timer
+        output: StrategyOutput | None
+        while True:
+            why, now, ts_event, kinds, count, price, tick, size, side = moment
+            if why == CALL_EVENT:
+                trades: tuple[Trade, ...] = ()
+                if count == 1:  # as it mostly is
+                    trades = (_new(Trade, (ts_event, price, tick, size, _AGGRESSORS[side])),)
+                elif count:
+                    trades = self._read(ts_event, count)
+                context.current_time = now
+                output = on_event(_new(MarketEvent, (symbol, ts_event, now, KINDS[kinds], trades, (), None)), context)
+            elif why == CALL_CLOCK:
+                context.current_time = now
+                output = on_timer(now, context)
+            else:
+                output = NOTHING
+                if why == CALL_NEWS:
+                    self._call_news(now, count)
+            if output is not NOTHING and output is not None and not output.is_empty():  # a forgotten return is nothing
+                self._act(output, now)
+            calls -= 1
+            if calls == 0:
+                return True
+            moment = advance(*arrays)
+            if moment[0] == CALL_NONE:
+                return False
+            if moment[0] == CALL_LOG_FULL:
+                if self.advance() is None:
+                    return False
+                moment = self._moment
 
     def watch(self) -> None:
         super().watch()
@@ -246,14 +260,15 @@ class Desk(BaseDesk):
         if self._refusals:
             self._wake[0] = self._refusals[0][0]
 
-    def _read(self, count: int) -> list[tuple[int, int, int]]:
+    def _read(self, ts_event: int, count: int) -> tuple[Trade, ...]:
         """All trades of the event at hand."""
         if count > len(self._trades):
-            self._trades = self._arrays[-1] = np.zeros(2 * count, trade_dtype)
+            self._trades = self._arrays[8] = np.zeros(2 * count, trade_dtype)
             tape, number = self.account.lane.tape, int(self._desk["stop"][0])
             first = int(tape.events["end"][number - 1]) if number else 0
             read_trades(tape.records, first, int(tape.events["end"][number]), self._trades)
-        return self._trades[:count].tolist()
+        nanos, rows = self._tick_size_nanos, self._trades[:count].tolist()
+        return tuple([_new(Trade, (ts_event, t * nanos / 1e9, t, n, _AGGRESSORS[s])) for t, n, s in rows])
 
     def _call_news(self, now: int, first: int) -> None:
         known = now if self._desk["stop_time"][0] > now else now - 1  # what is known at an event's time comes after it
@@ -262,7 +277,7 @@ class Desk(BaseDesk):
         self._wake[0] = self._refusals[0][0] if self._refusals else FOREVER
         for event in events:
             self.context.current_time = event.ts_recv
-            output = self._on_event(event, self.context)
+            output = self.strategy.on_market_event(event, self.context)
             if output is not None and not output.is_empty():
                 self._act(output, now)
 

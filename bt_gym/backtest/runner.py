@@ -121,7 +121,7 @@ class Runner:
             self._report(desk.records_done)
 
     def _run_python(self, desks: Sequence[BaseDesk]) -> None:
-        if len(desks) == 1:
+        if len(desks) == 1 and isinstance(desks[0], Desk) and self.replay.speed.factor is None:
             self._run_alone(desks[0])
             return
         heap = [(*moment, number) for number, desk in enumerate(desks) if (moment := desk.advance()) is not None]
@@ -141,18 +141,10 @@ class Runner:
             if self.progress and steps % _STEPS_PER_PROGRESS == 0:
                 self._report(min(other.records_done for other in desks))
 
-    def _run_alone(self, desk: BaseDesk) -> None:
+    def _run_alone(self, desk: Desk) -> None:
         """The same without turns to take, which cost as much as a short strategy does."""
-        advance, call, wait = desk.advance, desk.call, self.replay.wait
-        is_paced = self.replay.speed.factor is not None
-        steps = 0
-        while (moment := advance()) is not None:
-            if is_paced:
-                wait(moment[0])
-            call()
-            steps += 1
-            if self.progress and steps % _STEPS_PER_PROGRESS == 0:
-                self._report(desk.records_done)
+        while desk.run(_STEPS_PER_PROGRESS):
+            self._report(desk.records_done)
 
     def _check_kills(self) -> None:
         for desk in self.desks:

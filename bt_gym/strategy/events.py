@@ -37,13 +37,14 @@ class EventKind(IntFlag):
 
 EVENT_KINDS = int(EventKind.TRADE | EventKind.QUOTE | EventKind.BOOK | EventKind.PHASE)
 """Those of the market: bits of an event's flags on the tape."""
-_KIND_SHIFT = enums.EVENT_TRADE.bit_length() - 1
-_KIND_OF = tuple(EventKind(bits << _KIND_SHIFT) for bits in range((EVENT_KINDS >> _KIND_SHIFT) + 1))
+KIND_SHIFT = enums.EVENT_TRADE.bit_length() - 1
+KINDS = tuple(EventKind(bits << KIND_SHIFT) for bits in range((EVENT_KINDS >> KIND_SHIFT) + 1))
+"""The kinds of an event by these bits, shifted: made once, since an enum of flags is slow to make."""
 
 
 def kind_of(flags: int) -> EventKind:
-    """The kinds of an event by its flags on the tape; made once, since an enum of flags is slow to make."""
-    return _KIND_OF[(flags & EVENT_KINDS) >> _KIND_SHIFT]
+    """The kinds of an event by its flags on the tape."""
+    return KINDS[(flags & EVENT_KINDS) >> KIND_SHIFT]
 
 
 class Trade(NamedTuple):
