@@ -109,22 +109,23 @@ def _modify(state, book, slot: int, side: int, tick: int, size: int) -> None:
 
 
 @njit
-def _usable(state, message, tick_size: int) -> bool:
-    """Whether an A or M can stand in the book; counts why not."""
-    if message["size"] > 0x7FFFFFFF or side_of(message["side"]) < 0 or message["price"] == dbn.UNDEF_PRICE:
+def _tick_of(state, message, tick_size: int) -> int:
+    """Where an A or M stands in the book; `NO_TICK` when it can't, which is counted."""
+    price = message["price"]
+    if message["size"] > 0x7FFFFFFF or side_of(message["side"]) < 0 or price == dbn.UNDEF_PRICE:
         state["count"]["invalid_records"] += 1
-        return False
-    tick = message["price"] // tick_size
-    if tick * tick_size != message["price"]:
+        return enums.NO_TICK
+    tick = price // tick_size
+    if tick * tick_size != price:
         if state["first_off_tick"] == 0:
             state["first_off_tick"] = state["source"] + 1
-            state["off_tick_price"] = message["price"]
+            state["off_tick_price"] = price
         state["count"]["off_tick_orders"] += 1
-        return False
+        return enums.NO_TICK
     if not -(1 << 31) < tick < 1 << 31:
         state["count"]["invalid_records"] += 1
-        return False
-    return True
+        return enums.NO_TICK
+    return tick
 
 
 @njit
@@ -162,12 +163,12 @@ def _update(state, book, message, tick_size: int) -> None:
         else:
             state["count"]["invalid_records"] += 1
         return
-    if not _usable(state, message, tick_size):
+    tick = _tick_of(state, message, tick_size)
+    if tick == enums.NO_TICK:
         if slot != 0:  # where it stood it stands no more
             _take_away(state, book, slot, book["orders"][slot]["size"])
         return
     side = side_of(message["side"])
-    tick = message["price"] // tick_size
     if slot != 0 and action == dbn.ACTION_ADD:
         state["count"]["duplicate_adds"] += 1
         _take_away(state, book, slot, book["orders"][slot]["size"])
@@ -197,14 +198,16 @@ def _restore(state, book, message, tick_size: int) -> None:
     if message["action"] == dbn.ACTION_CLEAR:
         l3.clear(book)
         emit(state, enums.RECORD_CLEAR, 0, 0, 0, -1, False)
-    elif message["action"] == dbn.ACTION_ADD and message["size"] > 0 and _usable(state, message, tick_size):
+    elif message["action"] == dbn.ACTION_ADD and message["size"] > 0:
+        tick = _tick_of(state, message, tick_size)
+        if tick == enums.NO_TICK:
+            return
         order_id = np.int64(message["order_id"])
         slot = l3.find(book, order_id)
         if slot != 0:
             state["count"]["duplicate_adds"] += 1
             _take_away(state, book, slot, book["orders"][slot]["size"])
         side = side_of(message["side"])
-        tick = message["price"] // tick_size
         number = state["records"]
         l3.add(book, order_id, side, tick, np.int64(message["size"]), number)
         emit(state, enums.RECORD_RESTORE, side, tick, np.int64(message["size"]), number, False)
@@ -393,6 +396,43 @@ def _is_self_match(book, message) -> bool:
     return order["marks"] & (_FILLED | _MOVED) == 0
 
 
+@njit
+def _fits(state, book, count: int) -> int:
+    """DONE when the buffers and the book have room for an event of `count` records; BUFFERS or GROW.
+
+    An A, C or M emits at most two records, an F two; each may bring one new order. A snapshot's first one emits three.
+    """
+    if (
+        book["orders_live"] + count >= book["orders"].shape[0]
+        or book["levels_live"][0] + count > book["levels"].shape[1]
+        or book["levels_live"][1] + count > book["levels"].shape[1]
+    ):
+        return GROW
+    if (
+        state["out_records"] + 2 * count + 2 > state["record_buffer"].shape[0]
+        or state["out_events"] + 2 > state["event_buffer"].shape[0]
+        or state["out_blocks"] + 2 > state["block_buffer"].shape[0]
+        or state["out_stretches"] + 2 > state["stretch_buffer"].shape[0]
+        or state["out_ranges"] + 4 > state["range_buffer"].shape[0]
+        or 2 * state["out_doubts"] > state["doubt_buffer"].shape[0]
+    ):
+        return BUFFERS
+    return DONE
+
+
+@njit
+def _room(state, book) -> int:
+    """Records, in whatever events, before `_fits` must be asked again: a twentieth of the time if it were each time."""
+    levels = max(book["levels_live"][0], book["levels_live"][1])
+    room = min(book["orders"].shape[0] - book["orders_live"] - 1, book["levels"].shape[1] - levels)
+    room = min(room, (state["record_buffer"].shape[0] - state["out_records"]) // 4 - 1)
+    room = min(room, state["event_buffer"].shape[0] - state["out_events"] - 2)
+    room = min(room, state["block_buffer"].shape[0] - state["out_blocks"] - 2)
+    room = min(room, state["stretch_buffer"].shape[0] - state["out_stretches"] - 2)
+    room = min(room, state["range_buffer"].shape[0] - state["out_ranges"] - 4)
+    return min(room, state["doubt_buffer"].shape[0] // 2 - state["out_doubts"])
+
+
 _messages_at = array_at(dbn.mbo_dtype)
 """A chunk by its address: an array that owns its memory would count references in every helper, 40 ns an event."""
 
@@ -402,23 +442,25 @@ def compile_chunk(state, book, address: int, n: int, first: int, final: bool, ti
     """Compiles records `first:` of the `n` at an address into the buffers; returns (why it stopped, first not read)."""
     chunk = _messages_at(address, n)
     position = first
+    room = 0
     while position < n:
-        if l3.is_full(book):
-            return GROW, position
-        if (
-            state["out_records"] + 4 > state["record_buffer"].shape[0]
-            or state["out_events"] + 2 > state["event_buffer"].shape[0]
-            or state["out_blocks"] + 2 > state["block_buffer"].shape[0]
-            or state["out_stretches"] + 2 > state["stretch_buffer"].shape[0]
-            or state["out_ranges"] + 4 > state["range_buffer"].shape[0]
-            or 2 * state["out_doubts"] > state["doubt_buffer"].shape[0]
-        ):
-            return BUFFERS, position
         if state["compare"] == 2:
             state["compare"] = 0
             return RESTORED, position
         message = chunk[position]
-        if message["flags"] & dbn.FLAG_SNAPSHOT and state["in_snapshot"] != ENDED:
+        snapshot = message["flags"] & dbn.FLAG_SNAPSHOT != 0 and state["in_snapshot"] != ENDED
+        end = position + 1
+        if not snapshot and not state["in_snapshot"]:
+            end = group_end(chunk, position, final)
+            if end < 0:
+                return MORE, position
+        if room < end - position:
+            why = _fits(state, book, end - position)
+            if why != DONE:
+                return why, position
+            room = _room(state, book)
+        room -= end - position
+        if snapshot:
             if message["flags"] & (dbn.FLAG_TOB | dbn.FLAG_MBP):
                 return AGGREGATED, position
             if not state["in_snapshot"] and message["ts_recv"] >= state["next_change"]:
@@ -435,20 +477,8 @@ def compile_chunk(state, book, address: int, n: int, first: int, final: bool, ti
             publish(state, book, 0, True)
             state["compare"] *= 2
             continue
-        end = group_end(chunk, position, final)
-        if end < 0:
-            return MORE, position
         if message["ts_event"] >= state["next_change"]:
             return STATUS, position
-        # an A, C or M emits at most two records, an F two; each may bring one new order
-        if state["out_records"] + 2 * (end - position) + 2 > state["record_buffer"].shape[0]:
-            return BUFFERS, position
-        if (
-            book["orders_live"] + (end - position) >= book["orders"].shape[0]
-            or book["levels_live"][0] + (end - position) > book["levels"].shape[1]
-            or book["levels_live"][1] + (end - position) > book["levels"].shape[1]
-        ):
-            return GROW, position
         if not _compile_group(state, book, chunk, position, end, tick_size):
             return AGGREGATED, position
         publish(state, book, chunk[position]["ts_event"], False)
@@ -570,7 +600,7 @@ class Compiler:
             )
 
     def _compile(self, chunk: np.ndarray, position: int, final: bool) -> tuple[int, int]:
-        address, count = chunk.__array_interface__["data"][0], len(chunk)
+        address, count = chunk.ctypes.data, len(chunk)
         return compile_chunk(self.state[0], self.book[0], address, count, position, final, self.tick_size)
 
     def _run(self, chunk: np.ndarray, *, final: bool) -> Iterator[Piece]:

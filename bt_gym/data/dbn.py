@@ -129,6 +129,7 @@ DBZ_MAGIC = b"DBZ"  # at byte 8: the skippable zstd frame that the legacy format
 MAX_METADATA_BYTES = 1 << 30
 MAX_RECORD_BYTES = 255 * 4  # the length of any record is one byte, in words
 DECODE_BYTES = 1 << 20
+CHUNK_RECORDS = 1 << 14  # read at once: they stay in the cache of a core
 FRAME_RECORDS = 1 << 20  # of one zstd frame that is written
 KNOWN_RTYPES = np.isin(np.arange(256), [int(rtype) for rtype in databento_dbn.RType.variants()])
 M = TypeVar("M")
@@ -188,7 +189,7 @@ class DbnFile:
         self,
         selection: Selection | None = None,
         *,
-        max_records: int = 1 << 14,
+        max_records: int = CHUNK_RECORDS,
         may_be_empty: bool = False,
         digest: Digest | None = None,
     ) -> Generator[np.ndarray, None, None]:
@@ -215,7 +216,7 @@ class DbnFile:
         """
         found = 0
         publishers: set[int] = set()
-        with closing(ahead(self._chunks(max_records, digest))) as chunks:
+        with closing(ahead(self.read(max_records=max_records, digest=digest))) as chunks:
             for records in chunks:
                 if selection is not None:
                     mask = selection.mask(records)
@@ -240,8 +241,10 @@ class DbnFile:
                 "request the days and the symbol again"
             )
 
-    def _chunks(self, max_records: int, digest: Digest | None) -> Generator[np.ndarray, None, None]:
-        """All records of the file's schema."""
+    def read(
+        self, *, max_records: int = CHUNK_RECORDS, digest: Digest | None = None
+    ) -> Generator[np.ndarray, None, None]:
+        """All records of the file's schema as `chunks` yields them, read when they are asked for; there may be none."""
         self.skipped.clear()
         dtype, rtype = self._layout
         words = dtype.itemsize // 4 + 2 * self.ts_out

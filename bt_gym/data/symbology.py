@@ -70,6 +70,22 @@ class Selection:
         return mask
 
 
+class Bounds(NamedTuple):
+    """Of some records: smallest and largest values, and the first ts_recv that is known (-1: none)."""
+
+    lowest_id: int
+    highest_id: int
+    first: int  # ts_recv
+    last: int
+    first_known: int
+    lowest_publisher: int
+    highest_publisher: int
+
+
+Part = tuple[int, np.ndarray, Bounds]
+"""Of some records: number of the selection that they belong to, they, and their bounds."""
+
+
 class Splitter:
     """Deals the records of a file out to several instruments, in one pass.
 
@@ -88,8 +104,8 @@ class Splitter:
         """All ids that it knows."""
         return tuple(self._spans)
 
-    def split(self, records: np.ndarray) -> list[tuple[int, np.ndarray]]:
-        """(number of the selection, its records) for those that have some in (R,) records.
+    def split(self, records: np.ndarray) -> list[Part]:
+        """The parts of (R,) records that belong to a selection.
 
         Records of one instrument stay in their order; each part is of one instrument id.
         """
@@ -97,8 +113,8 @@ class Splitter:
             return []
         ids = records["instrument_id"]
         parts = []
-        lowest, highest, _, _ = _bounds(records)
-        if lowest == highest:
+        bounds = bounds_of(records)
+        if bounds.lowest_id == bounds.highest_id:
             by_id = [records]
         elif len(self._spans) <= FEW_IDS:  # a comparison each is cheaper than to sort
             masks = [ids == number for number in self._spans]
@@ -109,29 +125,44 @@ class Splitter:
         for same in by_id:
             if not len(same):
                 continue
-            _, _, first, last = _bounds(same)
-            ts_recv = same["ts_recv"]
+            if same is not records:
+                bounds = bounds_of(same)
+            first, last, ts_recv = bounds.first, bounds.last, same["ts_recv"]
             for start, end, number in self._spans.get(int(same["instrument_id"][0]), ()):
                 if start <= first and last < end:
-                    parts.append((start, number, same))
+                    parts.append((start, number, same, bounds))
                 elif start <= last and first < end and len(some := same[(ts_recv >= start) & (ts_recv < end)]):
-                    parts.append((start, number, some))
-        return [(number, part) for _, number, part in sorted(parts, key=lambda part: part[0])]
+                    parts.append((start, number, some, bounds_of(some)))
+        return [part[1:] for part in sorted(parts, key=lambda part: part[0])]
+
+
+def bounds_of(records: np.ndarray) -> Bounds:
+    """The bounds of records (R,), R >= 1."""
+    return Bounds(*_bounds(records))
 
 
 @njit
 def _bounds(records):
-    """Smallest and largest instrument id, smallest and largest ts_recv of records (R,), R >= 1."""
-    lowest = np.int64(records[0]["instrument_id"])
-    highest = lowest
+    lowest_id = np.int64(records[0]["instrument_id"])
+    highest_id = lowest_id
     first = np.int64(records[0]["ts_recv"])
     last = first
-    for i in range(1, records.shape[0]):
-        lowest = min(lowest, np.int64(records[i]["instrument_id"]))
-        highest = max(highest, np.int64(records[i]["instrument_id"]))
-        first = min(first, np.int64(records[i]["ts_recv"]))
-        last = max(last, np.int64(records[i]["ts_recv"]))
-    return lowest, highest, first, last
+    first_known = np.int64(-1)
+    lowest_publisher = np.int64(records[0]["publisher_id"])
+    highest_publisher = lowest_publisher
+    for i in range(records.shape[0]):
+        instrument_id = np.int64(records[i]["instrument_id"])
+        lowest_id = min(lowest_id, instrument_id)
+        highest_id = max(highest_id, instrument_id)
+        ts_recv = records[i]["ts_recv"]
+        first = min(first, ts_recv)
+        last = max(last, ts_recv)
+        if first_known < 0:
+            first_known = max(first_known, ts_recv)
+        publisher = np.int64(records[i]["publisher_id"])
+        lowest_publisher = min(lowest_publisher, publisher)
+        highest_publisher = max(highest_publisher, publisher)
+    return lowest_id, highest_id, first, last, first_known, lowest_publisher, highest_publisher
 
 
 def read_mappings(path: Path, metadata: databento_dbn.Metadata) -> dict[str, tuple[Interval, ...]]:

@@ -9,8 +9,9 @@ made again by the next ingest.
 
 import io
 import json
+import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -22,7 +23,7 @@ import pyarrow as pa
 from bt_gym._jit import njit
 from bt_gym.core.tape import block_dtype, event_dtype, record_dtype
 from bt_gym.data.compiler import Piece, label_phases
-from bt_gym.data.files import name_file, nameless_file
+from bt_gym.data.files import READ_BYTES, name_file, nameless_file
 from bt_gym.errors import TapeError
 
 COLUMNS = {"events": event_dtype, "records": record_dtype, "blocks": block_dtype}
@@ -62,9 +63,10 @@ class TapeFile:
         """Writes the next part of all columns."""
         with writing(self._folder):
             for column, file in self._files.items():
-                rows = getattr(piece, column)
-                file.write(rows.data)
-                self._sums[column].add(rows)
+                words = getattr(piece, column).view(np.uint32)
+                if len(words):
+                    file.write(words)
+                    self._sums[column].add(words)
 
     def columns(self, stretches: list[tuple[int, int]]) -> dict[str, np.ndarray]:
         """All that was appended, mapped into memory, with pre-open `stretches` labelled."""
@@ -90,15 +92,22 @@ class TapeFile:
         with writing(self._folder):
             file = self._files["events"]
             file.seek(0)
-            _write(_InPlace(file), columns, {"bt_gym": text, "bt_gym_crc32": str(zlib.crc32(text))})
+            held = {column.ctypes.data: self._files[name] for name, column in columns.items() if len(column)}
+            _write(_InPlace(file, held), columns, {"bt_gym": text, "bt_gym_crc32": str(zlib.crc32(text))})
             name_file(file, path)
 
 
 class _InPlace(io.RawIOBase):
-    """A file whose first column is written already: passes over it."""
+    """A file whose first column is written already: passes over it, and copies the others from their files.
 
-    def __init__(self, file: IO[bytes]) -> None:
+    Args:
+        file: to be completed.
+        held: the file of what lies at an address. Reading it again takes half the time of mapping its pages.
+    """
+
+    def __init__(self, file: IO[bytes], held: Mapping[int, IO[bytes]]) -> None:
         self._file = file
+        self._held = held
 
     def writable(self) -> bool:
         return True
@@ -107,11 +116,16 @@ class _InPlace(io.RawIOBase):
         return self._file.tell()
 
     def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        if self._file.tell() == _head():
-            self._file.seek(size, io.SEEK_CUR)
-            return size
-        return self._file.write(data)
+        bytes_ = np.frombuffer(data, np.uint8)
+        source = self._held.get(bytes_.ctypes.data)
+        if source is None:
+            self._file.write(data)
+        elif source is self._file:
+            self._file.seek(len(bytes_), io.SEEK_CUR)
+        else:
+            source.seek(0)
+            shutil.copyfileobj(source, self._file, READ_BYTES)
+        return len(bytes_)
 
 
 @cache

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from bt_gym._jit import njit
 from bt_gym.data.compiler import Compiler
 from bt_gym.data.dbn import DbnFile
 from bt_gym.data.l2 import LevelCompiler
+from bt_gym.data.symbology import Bounds
 from bt_gym.data.tape_file import TapeFile
 from bt_gym.errors import CapacityError, DataError, EmptyDataError, SymbolError
 
@@ -54,15 +54,14 @@ class TapeWriter:
         self._before = self._latest
         self.compiler.begin_file()
 
-    def feed(self, records: np.ndarray) -> None:
+    def feed(self, records: np.ndarray, bounds: Bounds) -> None:
         """Compiles records (R,) of one instrument id; R >= 1.
 
         Raises:
             DataError: they can't be used, or come before those of an earlier file.
         """
-        first, last, *publishers = _glance(records)
-        self._check_order(first, last)
-        self._check_publisher(publishers)
+        self._check_order(bounds.first_known, bounds.last)
+        self._check_publisher({bounds.lowest_publisher, bounds.highest_publisher})
         with _named(self._path):
             instrument_id = int(records["instrument_id"][0])
             if self._instrument_id not in (-1, instrument_id):
@@ -100,31 +99,15 @@ class TapeWriter:
             )
         self._latest = max(self._latest, last)
 
-    def _check_publisher(self, seen: list[int]) -> None:
+    def _check_publisher(self, seen: set[int]) -> None:
         """An order book is of one venue."""
-        publishers = {*seen, self._publisher} if self._publisher >= 0 else set(seen)
+        publishers = {*seen, self._publisher} if self._publisher >= 0 else seen
         if len(publishers) > 1:
             raise SymbolError(
                 f"{self._path}: {self.symbol} comes from publishers {sorted(publishers)}, each with its "
                 "own book: use a file of one venue's dataset"
             )
         (self._publisher,) = publishers
-
-
-@njit
-def _glance(records):
-    """First ts_recv that is known (-1: none), the largest one, smallest and largest publisher id."""
-    first = np.int64(-1)
-    last = np.int64(-1)
-    low = np.int64(records[0]["publisher_id"])
-    high = low
-    for i in range(records.shape[0]):
-        last = max(last, records[i]["ts_recv"])
-        if first < 0:
-            first = max(first, records[i]["ts_recv"])
-        low = min(low, np.int64(records[i]["publisher_id"]))
-        high = max(high, np.int64(records[i]["publisher_id"]))
-    return first, last, low, high
 
 
 @contextmanager

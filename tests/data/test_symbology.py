@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_gym.data.dbn import mbo_records
-from bt_gym.data.symbology import NS_PER_DAY, Interval, Selection, Splitter, read_mappings, select, unmapped
+from bt_gym.data.symbology import NS_PER_DAY, Interval, Selection, Splitter, bounds_of, read_mappings, select, unmapped
 from bt_gym.errors import CorruptFileError, SymbolError
 
 PATH = Path("day.mbo.dbn.zst")
@@ -176,8 +176,10 @@ def test_split__deals_out_what_each_selection_takes(spans, stamps):
         order_id=np.arange(len(stamps)),
     )
     found: dict[int, list] = {}
-    for number, part in Splitter(selections).split(records):
+    for number, part, bounds in Splitter(selections).split(records):
         assert len(part)
+        assert bounds == bounds_of(part)
+        assert (bounds.first, bounds.last) == (part["ts_recv"].min(), part["ts_recv"].max())
         assert len(np.unique(part["instrument_id"])) == 1
         found.setdefault(number, []).append(part)
     for number, selection in enumerate(selections):

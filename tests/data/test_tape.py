@@ -480,7 +480,7 @@ def long_file(path: Path, count: int) -> Path:
 def test_ingest__memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """What Python, numpy and Arrow allocate; mapped pages of the files are the system's to drop."""
     peaks = []
-    for count in (300_000, 300_000, 1_000_000):  # the first run loads the kernels; all fill the reader's queue
+    for count in (300_000, 300_000, 1_000_000):  # the first run loads the kernels
         source = long_file(tmp_path / f"{count}.dbn", count)
         before = pa.total_allocated_bytes()
         tracemalloc.start()
@@ -488,5 +488,5 @@ def test_ingest__memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1] + pa.default_memory_pool().max_memory() - before)
         tracemalloc.stop()
         assert len(Tape.open(path).events) == count
-    assert peaks[2] < 1.1 * peaks[1]
+    assert peaks[2] < peaks[1] + 4 * dbn.CHUNK_RECORDS * dbn.MBO_BYTES  # of the reader's queue, which may not be full
     assert peaks[2] < 64 << 20
