@@ -116,6 +116,7 @@ class Document:
             child = section.get(part)
             if child is None:
                 child = section[part] = {}
+                self.places[path[:depth]] = (0, 0)
             elif not isinstance(child, dict):
                 raise ConfigError(f"--set {key}: {dotted(path[:depth])} is {child!r}, which has no keys of its own")
             section = child
@@ -125,7 +126,7 @@ class Document:
             dropped = path[:-1]
         section[path[-1]] = copy.deepcopy(value)
         self.places = {at: place for at, place in self.places.items() if at[: len(dropped)] != dropped}
-        self.places[path] = (0, 0)
+        self.places[dropped] = self.places[path] = (0, 0)
 
 
 def read(path: str | Path) -> Document:

@@ -245,7 +245,7 @@ def validate(
     twin: Annotated[
         bool, typer.Option("--twin", help="Take real orders out, send them in again: do they fill as recorded?")
     ] = False,
-    orders: Annotated[int, typer.Option(help="Of the twin test, filled ones and others.", min=1)] = 1000,
+    orders: Annotated[int, typer.Option(help="Of the twin test, filled ones and others.")] = 1000,
     seed: Annotated[int, typer.Option(help="Which orders the twin test takes.", min=0)] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -253,6 +253,8 @@ def validate(
     from bt_gym.data.validate import render, twin_test
     from bt_gym.data.validate import validate as check
 
+    if orders < 1:
+        raise ConfigError(f"--orders {orders}: the twin test takes 1 or more")
     result = check(*files, symbol=symbol, tick_size=tick_size)
     if twin:
         with _progress("twin test", quiet, unit="orders") as progress:

@@ -116,6 +116,10 @@ def test_validate__twin_test_takes_as_many_orders_as_are_asked_for(session: Path
     assert (counts["unexplained"], found["twin_unexplained"]) == (0, [])
 
 
+def test_validate__refuses_a_number_of_orders_that_is_none(tmp_path: Path):
+    refused(bt_gym("validate", "none.dbn", "--twin", "--orders", -3, folder=tmp_path), "--orders -3", "1 or more")
+
+
 def test_synth__is_the_same_for_the_same_seed(tmp_path: Path):
     for name in ("a.dbn", "b.dbn"):
         result = bt_gym("synth", "--minutes", 0.1, "--seed", 3, "-o", name, folder=tmp_path)

@@ -373,6 +373,15 @@ def test_overrides__keep_the_other_places_and_name_themselves(tmp_path: Path) ->
     ]
 
 
+def test_overrides__own_what_is_missing_from_a_section_that_they_begin(tmp_path: Path) -> None:
+    """A new type, in a section of the file or in one that it doesn't have, lacks its keys because of the option."""
+    for text in ("backtest:\n  execution:\n    market_impact: {type: none}", "backtest:\n  execution: {}"):
+        with pytest.raises(ConfigError) as error:
+            load(tmp_path, text, ["backtest.execution.market_impact.type=linear"])
+        key = "backtest.execution.market_impact.impact_bps_per_million"
+        assert str(error.value) == f"--set {key}: must be given"
+
+
 def test_original_backtest_file__can_run() -> None:
     original = BacktestConfig.from_file(CONFIGS / "original_backtest.yaml")
     assert unbuilt(original) == []

@@ -128,8 +128,11 @@ def compare_fills(
         options: of `Backtester`: files, symbol, definition, instrument, tape_folder.
 
     Raises:
-        ConfigError: the configuration can't run under any model.
+        ConfigError: the configuration can't run under any model, or a latency is none.
     """
+    for us in latencies_us:
+        if not 0 <= us < float("inf"):
+            raise ConfigError(f"--latency {us:g}: must be 0 us or more, such as 1000")
     own = config.backtest.execution.fill_model
     models = {
         name: own.model_dump(exclude_unset=True) if settings["type"] == own.type and " " not in name else settings

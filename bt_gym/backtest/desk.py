@@ -22,6 +22,7 @@ from bt_gym.core.decision import FOREVER, new_desk, next_call, read_trades, trad
 from bt_gym.core.enums import CALL_CLOCK, CALL_EVENT, CALL_LOG_FULL, CALL_NEWS, CALL_NONE
 from bt_gym.core.orders import MAX_REQUESTS
 from bt_gym.errors import CapacityError, ConfigError
+from bt_gym.strategy.answers import check, fault_of, note
 from bt_gym.strategy.base import NOTHING, Kill, OrderCancel, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EVENT_KINDS, KIND_SHIFT, KINDS, ExecutionReport, MarketEvent, Side, Trade
@@ -102,6 +103,20 @@ class BaseDesk(AnyDesk):
         self._refused = 0
 
     def _send(self, output: StrategyOutput, symbol: str, now: int) -> None:
+        """Sends what a strategy asks for.
+
+        Raises:
+            ConfigError: what it asks for can't be sent, such as an order whose price is a text.
+        """
+        try:
+            self._send_all(output, symbol, now)
+        except (AttributeError, TypeError, ValueError):
+            fault = fault_of(output, self.strategy_id, now)
+            if fault is None:
+                raise
+            raise fault from None
+
+    def _send_all(self, output: StrategyOutput, symbol: str, now: int) -> None:
         if output.kill is not None:
             self._kill(output.kill, now)
         for cancel in output.cancellations:
@@ -230,16 +245,25 @@ class Desk(BaseDesk):
                 elif count:
                     trades = self._read(ts_event, count)
                 context.current_time = now
-                output = on_event(_new(MarketEvent, (symbol, ts_event, now, KINDS[kinds], trades, (), None)), context)
+                event = _new(MarketEvent, (symbol, ts_event, now, KINDS[kinds], trades, (), None))
+                try:
+                    output = on_event(event, context)
+                except Exception as error:
+                    note(error, self.strategy_id, "on_market_event", now)
+                    raise
             elif why == CALL_CLOCK:
                 context.current_time = now
-                output = on_timer(now, context)
+                try:
+                    output = on_timer(now, context)
+                except Exception as error:
+                    note(error, self.strategy_id, "on_timer", now)
+                    raise
             else:
                 output = NOTHING
                 if why == CALL_NEWS:
                     self._call_news(now, count)
-            if output is not NOTHING and output is not None and not output.is_empty():  # a forgotten return is nothing
-                self._act(output, now)
+            if output is not NOTHING and output is not None:  # a forgotten return asks for nothing
+                self._act(output, "on_timer" if why == CALL_CLOCK else "on_market_event", now)
             calls -= 1
             if calls == 0:
                 return True
@@ -255,7 +279,10 @@ class Desk(BaseDesk):
         super().watch()
         self._desk["is_watched"] = 1
 
-    def _act(self, output: StrategyOutput, now: int) -> None:
+    def _act(self, output: StrategyOutput, method: str, now: int) -> None:
+        check(output, self.strategy_id, method, now)
+        if output.is_empty():
+            return
         self._send(output, self._symbol, now)
         if self._refusals:
             self._wake[0] = self._refusals[0][0]
@@ -277,9 +304,13 @@ class Desk(BaseDesk):
         self._wake[0] = self._refusals[0][0] if self._refusals else FOREVER
         for event in events:
             self.context.current_time = event.ts_recv
-            output = self.strategy.on_market_event(event, self.context)
-            if output is not None and not output.is_empty():
-                self._act(output, now)
+            try:
+                output = self.strategy.on_market_event(event, self.context)
+            except Exception as error:
+                note(error, self.strategy_id, "on_market_event", event.ts_recv)
+                raise
+            if output is not None:
+                self._act(output, "on_market_event", now)
 
     @property
     def records_done(self) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import product
+from operator import index
 
 import numpy as np
 
@@ -155,7 +156,7 @@ class TradingAccount:
 
     def cancel(self, order_id: int, now: int) -> ExecutionReport | None:
         """Sends a cancel likewise."""
-        reason = self.execution.process_cancel(order_id, now)
+        reason = self.execution.process_cancel(index(order_id), now)
         return None if reason == enums.REASON_NONE else self._refuse_change(now, order_id, reason, REQUEST_CANCEL)
 
     def update(self, update: OrderUpdate, now: int) -> ExecutionReport | None:
@@ -164,7 +165,7 @@ class TradingAccount:
         trigger = enums.NO_TICK if update.stop_price is None else self.ticks(update.stop_price)
         size = 0 if ticks is None or trigger is None else _lots(update.size)
         keep = enums.NO_TICK if trigger is None else trigger
-        reason = self.execution.process_modify(update.order_id, size, ticks or 0, now, keep)
+        reason = self.execution.process_modify(index(update.order_id), size, ticks or 0, now, keep)
         if reason == enums.REASON_NONE:
             return None
         return self._refuse_change(now, update.order_id, reason, REQUEST_MODIFY)
@@ -196,7 +197,8 @@ class TradingAccount:
 
     def ticks(self, price: float | None) -> int | None:
         """A price in ticks; None when it lies off the grid or beyond what a tape holds."""
-        exact = float("nan") if price is None else float(price) * 1e9 / self.lane.instrument.tick_size_nanos
+        # + 0: a text that looks like a number is none
+        exact = float("nan") if price is None else float(price + 0) * 1e9 / self.lane.instrument.tick_size_nanos
         if not abs(exact) < MAX_TICK:
             return None
         ticks = round(exact)

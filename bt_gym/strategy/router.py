@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from bt_gym.strategy.answers import check, note
 from bt_gym.strategy.base import Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EventKind, MarketEvent
@@ -50,9 +51,16 @@ class StrategyRouter:
             for strategy_id, strategy in self.strategies.items():
                 if not kind & self._kinds[strategy_id] or event.owner not in (None, strategy_id):
                     continue
-                output = strategy.on_market_event(event, self._context(strategy_id, event.symbol, event.ts_recv))
-                if output is not None and not output.is_empty():  # a forgotten return asks for nothing
-                    outputs.append((strategy_id, output, event.symbol))
+                context = self._context(strategy_id, event.symbol, event.ts_recv)
+                try:
+                    output = strategy.on_market_event(event, context)
+                except Exception as error:
+                    note(error, strategy_id, "on_market_event", event.ts_recv)
+                    raise
+                if output is not None:  # a forgotten return asks for nothing
+                    check(output, strategy_id, "on_market_event", event.ts_recv)
+                    if not output.is_empty():
+                        outputs.append((strategy_id, output, event.symbol))
         return outputs
 
     def start_timers(self, now: int) -> None:
@@ -74,9 +82,15 @@ class StrategyRouter:
             strategy = self.strategies[strategy_id]
             self._timers[strategy_id] = due + (strategy.timer_interval_ns or 0)
             symbol = next(iter(self._contexts[strategy_id]), "")
-            output = strategy.on_timer(due, self._context(strategy_id, symbol, due))
-            if output is not None and not output.is_empty():
-                outputs.append((strategy_id, output, symbol))
+            try:
+                output = strategy.on_timer(due, self._context(strategy_id, symbol, due))
+            except Exception as error:
+                note(error, strategy_id, "on_timer", due)
+                raise
+            if output is not None:
+                check(output, strategy_id, "on_timer", due)
+                if not output.is_empty():
+                    outputs.append((strategy_id, output, symbol))
         return outputs
 
     def _context(self, strategy_id: str, symbol: str, now: int) -> StrategyContext:

@@ -107,3 +107,7 @@ def test_command__prints_a_table_or_json(session_file: Path, tmp_path: Path):
     assert table.returncode == 0, table.stderr
     assert "front_of_queue" in table.stdout
     assert "profit has the same sign under all bounds" in table.stdout
+    for wrong in ("-5", "nan", "inf"):
+        refused = bt_gym("compare-fills", config, "--latency", wrong, folder=tmp_path)
+        assert refused.returncode == 1
+        assert refused.stderr == f"bt-gym: --latency {wrong}: must be 0 us or more, such as 1000\n"
