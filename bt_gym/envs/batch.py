@@ -319,6 +319,17 @@ class Batch:
         self.envs["ended"]["shaping"][at_end] += more[at_end]
         self.envs["episode"]["shaping"][~at_end] += more[~at_end]
 
+    def made_of(self) -> dict[str, str]:
+        """What a state is worth nothing without, or worse: the tapes that its places are on, the shape of its parts."""
+        config = self.config
+        sections = {name: getattr(config, name) for name in type(config).model_fields if name != "data"}
+        return {
+            "task": self.task,
+            "data": ", ".join(tape.key for tape in self.markets.tapes),
+            "window_s, sampling": f"{config.data.window_s:g}, {config.data.sampling}",
+            **{name: "" if one is None else one.model_dump_json(exclude={"scaling"}) for name, one in sections.items()},
+        }
+
     def check_capacity(self, ended: np.ndarray) -> None:
         """Raises CapacityError when one of the environments (N,) that `ended` has tables that were too small for it."""
         full = self.envs["is_full"][ended]

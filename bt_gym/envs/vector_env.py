@@ -200,8 +200,9 @@ class BtVectorEnv(VectorEnv):
         return masks
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that the future depends on, as NumPy arrays: a snapshot for `set_state`."""
+        """Everything that the future depends on, as NumPy arrays and text: a snapshot for `set_state`."""
         return {
+            "made_of": {**self._batch.made_of(), "autoreset_mode": self._mode.value},
             "envs": self._batch.envs.view(np.uint8).copy(),
             "frames": self._batch.frames.copy(),
             "last": self._last.copy(),
@@ -214,8 +215,14 @@ class BtVectorEnv(VectorEnv):
         """Goes on from a snapshot of `get_state` of an environment made alike.
 
         Raises:
-            ValueError: it is of another N or another version.
+            ValueError: it is of another N, other data or sections, another autoreset mode or version.
         """
+        own_state = self.get_state()
+        if not isinstance(state, dict) or state.keys() != own_state.keys():
+            raise ValueError("state isn't one of get_state of this version")
+        for name, text in own_state["made_of"].items():
+            if state["made_of"].get(name) != text:
+                raise ValueError(f"state is of an environment with another {name}: make it alike")
         for name, own in (("envs", self._batch.envs.view(np.uint8)), ("frames", self._batch.frames)):
             if state[name].shape != own.shape:
                 raise ValueError(

@@ -226,6 +226,27 @@ def test_state__saved_and_restored_goes_on_as_if_never_stopped():
         vector(2).set_state(state)
 
 
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ({"days": 1}, "data"),
+        ({"window_s": 4.0}, "window_s"),
+        ({"observation": {"features": ["spread"]}}, "observation"),
+        ({"decision": {"interval_ms": 100}}, "decision"),
+        ({"autoreset_mode": "SameStep"}, "autoreset_mode"),
+    ],
+)
+def test_state__of_an_environment_made_otherwise_is_refused(other, name):
+    """Its places are on other tapes, or mean something else: to go on from there would read what isn't there."""
+    env = vector(2, **other)
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match=f"with another {name}.*: make it alike"):
+        vector(2).set_state(env.get_state())
+    for wrong in (None, {}, {"envs": 1}):
+        with pytest.raises(ValueError, match="state isn't one of get_state"):
+            env.set_state(wrong)
+
+
 def test_arrays__are_new_each_time():
     env = vector(3)
     first = env.reset(seed=1)[0]
