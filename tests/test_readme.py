@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bt_gym import BacktestConfig, Backtester, MarketReplayEngine
@@ -12,6 +13,7 @@ from bt_gym.data.sources import gather
 from bt_gym.data.synthetic import generate
 from bt_gym.data.tape import ingest_all
 from tests.data.batches import write_batch
+from tests.envs.make import tapes, vector
 
 ROOT = Path(__file__).parent.parent
 
@@ -93,3 +95,32 @@ def test_data__splits_and_windows_of_the_catalogue(
     again = MarketReplayEngine(names["markets"])
     again.resume(names["state"])
     assert again.run(lambda events: None) > 0
+
+
+def test_training__examples_run(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorter, and on a short session instead of the default data."""
+    monkeypatch.setattr("bt_gym.envs.markets.default_tapes", lambda split: tapes())
+    learn, strategy, policy = python_blocks("docs/training.md")
+    for length, shorter in (
+        ("1024", "4"),
+        ("n_steps=16, batch_size=4096", "n_steps=8, batch_size=32"),
+        ("1_000_000", "32"),
+    ):
+        assert length in learn
+        learn = learn.replace(length, shorter)
+    names: dict[str, Any] = {}
+    exec(learn, names)
+    (checkout / "runs" / "ppo_1").mkdir(parents=True)
+    names["PPO"]("MlpPolicy", names["venv"], seed=1, device="cpu").save("runs/ppo_1/model.zip")
+    exec(strategy, names)
+    assert names["rewards"].shape == (64,)
+    exec(policy, names)
+    assert names["report"].total_trades > 0
+
+
+def test_environment__own_scheme_runs() -> None:
+    names: dict[str, Any] = {}
+    exec(next(block for block in python_blocks("docs/environment.md") if "class Lean" in block), names)
+    env = vector(2, action=names["Lean"])
+    env.reset(seed=1)
+    assert env.step(np.array([0, 2]))[1].shape == (2,)
