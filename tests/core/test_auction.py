@@ -7,12 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bt_gym import BacktestConfig, EventKind, OrderRequest, Side, StrategyOutput
+from bt_gym import BacktestConfig, EventKind, JittedStrategy, OrderRequest, Side, StrategyOutput
 from bt_gym.core import enums
 from bt_gym.core.enums import BUY, SELL
 from bt_gym.core.tape import KIND_MASK, TICK_SHIFT
 from bt_gym.data import dbn
 from bt_gym.data.synthetic import OwnOrder, generate
+from bt_gym.strategy.jitted import decision, limit
 from tests.core.test_matching import Case
 from tests.data.compiled import compile_array
 from tests.reference import streams
@@ -205,6 +206,37 @@ def test_uncross__fills_as_the_synthetic_exchange_does():
             fills = execution.reports[execution.reports["exec_type"] == enums.EXEC_TRADE]
             assert rows(fills, "ts_exchange", "price", "size") == rows(truth, "ts_event", "tick", "size")
             assert fills["size"].sum() == 1
+
+
+# --- every door to the core
+
+
+@decision
+def _once(memory, now, market, own, trades, requests):
+    if memory[0] == 0 and now["phase"] == enums.PHASE_PRE_OPEN and now["ask"] != enums.NO_TICK:
+        memory[0] = 1
+        limit(requests, enums.BUY, 2, now["ask"] + 40)
+
+
+def test_compiled_strategy__has_the_same_part_in_an_auction_as_one_in_python(session_file: Path):
+    def act(context, script):
+        market = context.market_state
+        if script.sent or market.phase != "pre_open" or market.best_ask() is None:
+            return None
+        script.sent = [OrderRequest.limit(Side.BUY, 2, market.price(market.best_ask().ticks + 40))]
+        return StrategyOutput(orders=script.sent)
+
+    script = Script(act, EventKind.BOOK)
+    script.sent = []
+    compiled = JittedStrategy(_once, np.zeros(8, np.uint8), subscriptions=EventKind.BOOK)
+    facts = {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2.0}
+    config = BacktestConfig.from_dict(
+        {"backtest": {"execution": {"auction": "strictly_better"}}, "instruments": {"*": facts}}
+    )
+    run = backtest(session_file, {"python": script, "compiled": compiled}, config=config)
+    assert run.reports(0).tobytes() == run.reports(1).tobytes()
+    assert run.fills()["liquidity"].tolist() == [enums.LIQUIDITY_AUCTION]
+    assert run.report.parts[0].maker_share == run.report.parts[0].taker_share == 0
 
 
 # --- the real file: one uncross of 44 lots
