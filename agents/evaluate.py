@@ -28,6 +28,8 @@ from bt_gym.data.tape import Tape
 
 RISKS = (0.0, 0.25, 0.5, 1.0, 2.0)  # ticks
 HALF_SPREADS = (0.5, 1.0, 1.5, 2.0, 3.0)
+CATALOGUED = ("symbol", "days", "catalogue", "split", "validation", "test", "embargo")
+"""Keys of `data` that choose days of the catalogue."""
 
 
 def play(env: Any, policy: Policy) -> dict[str, np.ndarray]:
@@ -111,8 +113,33 @@ def tuned(env: Any, quick: bool = False) -> dict[str, Policy]:
 
 def make_env(args: dict[str, Any], tapes: Sequence[Tape], n: int) -> Any:
     """The environment that an agent was trained on, over other days, in the order of windows."""
-    data = {**args["env"].get("data", {}), "files": [str(tape.path) for tape in tapes], "sampling": "ordered"}
+    data = {key: value for key, value in args["env"].get("data", {}).items() if key not in CATALOGUED}
+    data |= {"files": [str(tape.path) for tape in tapes], "sampling": "ordered"}
     return gym.make_vec(args["id"], n, autoreset_mode="Disabled", **{**args["env"], "data": data})
+
+
+def days_of(args: dict[str, Any], test: Sequence[str], test_days: int) -> tuple[list[Tape], list[Tape]]:
+    """Tapes of the days that an agent was trained on, and of those to judge it by."""
+    data = args["env"].get("data", {})
+    if test_days < 1:
+        raise SystemExit(f"evaluate: --test-days {test_days}: there must be one at least")
+    if data.get("split", "train") != "train":
+        raise SystemExit(f"evaluate: the agents were trained on the split {data['split']}: train them on train")
+    if data.get("files") and not test:
+        raise SystemExit("evaluate: the agents were trained on files: name the tapes to judge them by with --test")
+    if "symbol" in data:
+        parts: list[Any] = [
+            gym.make_vec(args["id"], 1, **{**args["env"], "data": {**data, "split": split}})
+            for split in ("train", "test")
+        ]
+        train, held_out = (list(part.unwrapped._batch.markets.tapes) for part in parts)
+    elif data.get("files"):
+        train, held_out = [Tape.open(file) for file in data["files"]], []
+    else:
+        train, held_out = list(DEFAULT.tapes("train")), list(DEFAULT.tapes("test")[:test_days])
+        if test_days > DEFAULT.test:
+            held_out += DEFAULT.more(test_days - DEFAULT.test).tapes("test")
+    return train, [Tape.open(file) for file in test] or held_out
 
 
 def describe(split: str, tapes: Sequence[Tape]) -> set[str]:
@@ -146,15 +173,7 @@ def main(
     torch.set_num_threads(1)
     trained = [json.loads((Path(run) / "args.json").read_text()) for run in runs]
     args = trained[0]
-    files = args["env"].get("data", {}).get("files", [])
-    if files and not test:
-        raise SystemExit("evaluate: the agents were trained on files: name the tapes to judge them by with --test")
-    if files:
-        train, held_out = [Tape.open(file) for file in files], [Tape.open(file) for file in test]
-    else:
-        train, held_out = list(DEFAULT.tapes("train")), list(DEFAULT.tapes("test")[:test_days])
-        if test_days > DEFAULT.test:
-            held_out += DEFAULT.more(test_days - DEFAULT.test).tapes("test")
+    train, held_out = days_of(args, test, test_days)
     both = describe("train", train) & describe("test", held_out)
     assert not both, f"days are in both splits: {both}"
 
@@ -185,7 +204,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m agents.evaluate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", help="folders of trained agents, of the same settings and several seeds")
     parser.add_argument("--test-days", type=int, default=20, help="of the synthetic data set (default %(default)s)")
-    parser.add_argument("--test", nargs="*", default=[], help="tapes to judge by, where the agents' data were files")
+    parser.add_argument("--test", nargs="*", default=[], help="tapes to judge by, instead of the data's own test days")
     parser.add_argument("--num-envs", type=int, default=256, help="played at once (default %(default)s)")
     parser.add_argument("--result", default="", help="file that gets the table as JSON")
     parser.add_argument("--quick", action="store_true", help="tune baselines on every fourth day and a coarser grid")

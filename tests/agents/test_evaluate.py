@@ -10,6 +10,7 @@ import pytest
 from agents import evaluate, ppo_market_making
 from agents.baselines import FIRST_OFFSET, WITHDRAW, Quoter
 from agents.scores import day_means
+from bt_gym.data.catalogue import describe
 from bt_gym.data.dataset import digest_of
 from bt_gym.data.tape import Tape
 
@@ -120,3 +121,27 @@ def test_main__refuses_days_that_are_in_both_splits(run: list[str], days: dict[s
     ppo_market_making.main(ppo_market_making.read_args([*run, "--total-steps", "128"]))
     with pytest.raises(AssertionError, match="days are in both splits"):
         evaluate.main([run[-1]], test=[*days["test"], days["train"][0]], num_envs=64)
+
+
+def test_days_of__are_the_splits_of_a_catalogue_which_environments_leave_behind(days: dict[str, list[str]]):
+    """An agent of four days of the catalogue, 2 of them to learn on, is judged by its own test days and no others."""
+    catalogue = {"symbol": "SYNA6", "catalogue": str(Path(days["train"][0]).parent), "window_s": 2.0}
+    dates = [str(day) for file in days["train"] for day in describe(Path(file)).days]
+    args = {
+        "id": "bt_gym/MarketMaking-v0",
+        "env": {"data": {**catalogue, "days": dates, "validation": 1, "test": 1, "split": "train"}},
+    }
+    train, held_out = evaluate.days_of(args, (), 20)
+    keys = [Tape.open(file).key for file in days["train"]]
+    assert ([tape.key for tape in train], [tape.key for tape in held_out]) == (keys[:2], keys[3:])
+    env = evaluate.make_env(args, held_out, 2)
+    assert [tape.key for tape in env.unwrapped._batch.markets.tapes] == keys[3:]
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "message"),
+    [({}, 0, "--test-days 0: there must be one at least"), ({"split": "test"}, 20, "trained on the split test")],
+)
+def test_days_of__refuses_what_would_judge_by_nothing_or_by_days_learned_on(data, count: int, message: str):
+    with pytest.raises(SystemExit, match=message):
+        evaluate.days_of({"id": "bt_gym/MarketMaking-v0", "env": {"data": data}}, (), count)
