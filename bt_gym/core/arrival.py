@@ -177,9 +177,7 @@ def _enter(account, log, market, records, events, blocks, slot: int, ts: int) ->
         return
     side = np.int64(order["side"])
     limit = np.int64(order["price"])
-    waits = account["models"]["auction"] != 0 and not is_trading(
-        account, events
-    )  # for an uncross: it takes nothing now
+    waits = account["models"]["auction"] != 0 and not is_trading(account, events)  # for an uncross
     if not waits:
         _walk(account, log, market, records, events, blocks, order, ts)
     if order["leaves"] == 0:

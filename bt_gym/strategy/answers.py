@@ -45,7 +45,7 @@ def fault_of(output: StrategyOutput, strategy_id: str, now: int) -> ConfigError 
     for name, kinds in _KINDS.items():
         items = getattr(output, name)
         where = f"strategy {strategy_id}: {name} at {at(now)}"
-        wanted = f"it takes a list of {' or '.join(kind.__name__ for kind in kinds)}"
+        wanted = f"it takes a list of {' or '.join(kind.__name__ for kind in kinds if kind is not np.integer)}"
         if not isinstance(items, list | tuple):
             return ConfigError(f"{where}: {_shown(items)}: {wanted}")
         for item in items:
