@@ -2,6 +2,9 @@
 
 * No `fastmath`: it makes `isnan` false and results depend on the machine.
 * `nogil`: a loader thread can prepare the next session while a kernel runs.
+* No reference counts (`_nrt=False`, a private option of numba that `tests/test_jit.py` watches): to count the users of
+  each array handed to another kernel took a fifth of the time. So a kernel makes no array and returns none; the few
+  that must are `allocating`.
 * No signatures: a kernel compiles when it is first called, not at import.
 * The disk cache of numba compares one source file only, so that a changed constant or callee in another file,
   or `NUMBA_BOUNDSCHECK`, would go unnoticed. `PackageLocator` stamps a kernel with every file of bt_gym and of its own
@@ -27,6 +30,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import caching, cgutils, config
 from numba.extending import intrinsic
+from numba.np import arrayobj
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +40,12 @@ _SHARED = ("site-packages", "dist-packages")  # folders of everybody's packages:
 
 def njit(function: F) -> F:
     """Compiles `function` on its first call and keeps the machine code on disk, where a folder can be written."""
-    return _compiler(function, lambda cache: numba.njit(cache=cache, nogil=True)(function))
+    return _compiler(function, lambda cache: numba.njit(cache=cache, nogil=True, _nrt=False)(function))
+
+
+def allocating(function: F) -> F:
+    """`njit` for a kernel that makes arrays. What it returns is freed by Python or another such kernel only."""
+    return _compiler(function, lambda cache: numba.njit(cache=cache, nogil=True, _nrt=True)(function))
 
 
 class Callback:
@@ -106,17 +115,19 @@ def array_at(dtype: np.dtype) -> Callable[[int, int], Any]:
     record = numba.from_dtype(dtype)
 
     @intrinsic
-    def pointer(_: Any, address: Any) -> Any:
+    def view(_: Any, address: Any, length: Any) -> Any:
+        kind = types.Array(record, 1, "C")
+
         def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+            array = context.make_array(kind)(context, builder)
+            size = context.get_constant(types.intp, dtype.itemsize)
+            data = builder.inttoptr(arguments[0], array.data.type)
+            arrayobj.populate_array(array, data, [arguments[1]], [size], size, meminfo=None)
+            return array._getvalue()
 
-        return types.CPointer(record)(types.int64), codegen
+        return kind(types.int64, types.int64), codegen
 
-    @numba.njit(nogil=True)
-    def compiled(address, length):
-        return numba.carray(pointer(address), (length,))
-
-    return compiled
+    return view
 
 
 @intrinsic
@@ -139,13 +150,13 @@ def _ask_for_line(_: Any, address: Any) -> Any:
     return types.void(types.int64), codegen
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, _nrt=False)
 def lowest_bit(word: int) -> int:
     """Place of the lowest bit of an integer that isn't 0, for kernels."""
     return _count_zeros(word)
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, _nrt=False)
 def prefetch(address: int, lines: int) -> None:
     """For kernels: asks for cache lines (64 bytes) that will be read soon; a wrong address does no harm."""
     for number in range(lines):

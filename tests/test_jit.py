@@ -201,6 +201,42 @@ assert "set NUMBA_CACHE_DIR" in str(caught[0].message)
     run(root, "assert result() == (11, False); assert result() == (11, True)", NUMBA_CACHE_DIR=str(root.parent / "own"))
 
 
+def test_njit__counts_no_references_and_makes_no_arrays(root: Path) -> None:
+    run(
+        root,
+        """
+import numba, numpy
+from bt_gym._jit import allocating, njit
+
+def last(array):
+    return array[-1]
+
+def total(array):
+    part = array[1:]
+    return inner(part) + part[0]
+
+def doubled(array):
+    out = numpy.empty(len(array))
+    for i in range(len(array)):
+        out[i] = 2 * array[i]
+    return out
+
+inner, lean, counted, refused, made = njit(last), njit(total), allocating(total), njit(doubled), allocating(doubled)
+given = numpy.arange(3.0)
+assert lean(given) == counted(given) == 3
+assert "NRT_" not in "".join(lean.inspect_asm().values())
+assert made(given).tolist() == [0, 2, 4]
+assert "NRT_" in "".join(made.inspect_asm().values())
+try:
+    refused(given)
+except numba.core.errors.NumbaError:
+    pass
+else:
+    raise AssertionError("an array was made")
+""",
+    )
+
+
 def test_njit__works_where_there_is_no_file(root: Path) -> None:
     run(
         root,

@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 from bt_gym.backtest import valuation
 from bt_gym.core.enums import (
     EXEC_TRADE,
@@ -252,7 +252,7 @@ def _book_fills(fills, tick_value: int, positions) -> None:
         apply_fill(positions[i + 1], fill["side"], size, price, tick_value, fill["fee"], fill["impact"])
 
 
-@njit
+@allocating
 def _match_lots(fills, tick_value: int, trips) -> int:
     """Matches closing fills with the oldest open lots. Returns the number of rows written to `trips`.
 

@@ -15,7 +15,7 @@ A trade that takes everything is by time whatever the algorithm. All integers, a
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 
 rules_dtype = np.dtype(
     [
@@ -52,7 +52,7 @@ def _to_makers(is_maker, sizes, lots: int, out) -> int:
     return lots
 
 
-@njit
+@allocating
 def pro_rata(rules, sizes, lots: int, out) -> int:
     """The pro-rata pass over what `out` has left of `sizes`, with levelling; returns the lots that nobody got."""
     total = np.int64(0)
@@ -94,7 +94,8 @@ def allocate(rules, sizes, top: int, is_maker, lots: int, out) -> None:
     out[:] = 0
     total = sizes.sum()
     if lots >= total:
-        out[:] = sizes
+        for i in range(sizes.shape[0]):
+            out[i] = sizes[i]
         return
     left = np.int64(lots)
     if top >= 0 and sizes[top] >= rules["top_min"]:

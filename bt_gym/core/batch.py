@@ -799,7 +799,8 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
             terminated[index] = reason >= END_CLOSE
             truncated[index] = reason < END_CLOSE
             if settings["autoreset"] == RESET_SAME_STEP:
-                finals[index] = observations[index]
+                for column in range(finals.shape[1]):
+                    finals[index, column] = observations[index, column]
                 if context[FRAMES + 1] > 0:
                     _keep_final_frames(context, index, settings)
                 words = _words_at(context[ENVS] + index * _WORDS * 8, _WORDS)

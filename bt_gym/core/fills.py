@@ -8,7 +8,7 @@ the price fills whatever the model. `docs/models.md` has the formulas and their 
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 from bt_gym.core import enums, random
 from bt_gym.core.allocation import allocate
 from bt_gym.core.queue_models import LOT, front_after
@@ -111,7 +111,7 @@ def _by_estimate(account, side: int, place: int, end: int, volume: int) -> None:
                 left -= queue["share"]
 
 
-@njit
+@allocating
 def _by_size(account, side: int, place: int, end: int, volume: int, change: int) -> None:
     """By a CME algorithm, over the own orders and the market's lots between them, as one order each.
 

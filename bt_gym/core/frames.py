@@ -8,7 +8,7 @@ it is 255 where a feature would be cut at its bound. A new episode begins with i
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 from bt_gym.core import enums
 from bt_gym.core.features import LIMIT, log1p_of
 from bt_gym.core.tape import KIND_MASK, LADDER_TICKS, TICK_SHIFT
@@ -78,8 +78,9 @@ def paint(picture, view, account, market, records, events, is_first: bool) -> No
         _draw_trades(picture, base, records, events, view["event"], np.int64(market["event"]), newest)
     view["event"] = market["event"]
     if is_first:
-        for column in range(newest):
-            picture[:, :, column] = picture[:, :, newest]
+        for channel in range(CHANNELS):
+            for row in range(height):
+                picture[channel, row, :] = picture[channel, row, newest]
 
 
 @njit
@@ -117,7 +118,7 @@ def _draw_own(picture, base: int, account, column: int) -> None:
             picture[CHANNEL_OWN, row, column] = pixel(lots)
 
 
-@njit
+@allocating
 def _draw_trades(picture, base: int, records, events, first: int, last: int, column: int) -> None:
     """Lots that events `first:last` traded, by price."""
     height = picture.shape[1]

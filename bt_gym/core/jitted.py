@@ -8,7 +8,7 @@ strategy.
 import numba
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 from bt_gym.core import enums
 from bt_gym.core.decision import next_call, read_trades, trade_dtype
 from bt_gym.core.market import market_dtype
@@ -292,7 +292,7 @@ def _send(account, now: int, requests, refused, count: int) -> int:
     return count
 
 
-@njit
+@allocating
 def run(decide, memory, desks, accounts, log, markets, records, events, blocks, shown, trades, refused, counts, until):
     """Runs the strategy up to `until` (ns) and returns `CALL_NONE`, or `CALL_LOG_FULL` to be run on with a longer log.
 

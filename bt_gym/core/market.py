@@ -193,7 +193,7 @@ def _receive(market, records, events, blocks, end: int) -> None:
         if block + 1 < blocks.shape[0] and blocks[block + 1]["event"] <= number:
             block += 1
             market["base"] = blocks[block]["base"]
-            market["ladder"][:] = blocks[block]["ladder"]
+            market["ladder"] = blocks[block]["ladder"]
         stop = end
         if block + 1 < blocks.shape[0] and blocks[block + 1]["event"] < end:
             stop = blocks[block + 1]["event"]
@@ -213,7 +213,7 @@ def receive_one(market, records, events, blocks, number: int, first: int, last: 
     if block < blocks.shape[0] and blocks[block]["event"] <= number:
         market["block"] = block
         market["base"] = blocks[block]["base"]
-        market["ladder"][:] = blocks[block]["ladder"]
+        market["ladder"] = blocks[block]["ladder"]
     _apply(market, records, first, last)
     market["event"] = number + 1
     is_valid = mid2(events[number]) != enums.NO_TICK
@@ -243,7 +243,7 @@ def seek(market, records, events, blocks, end: int) -> None:
         market["event"] = blocks[block]["event"]
         market["block"] = block
         market["base"] = blocks[block]["base"]
-        market["ladder"][:] = blocks[block]["ladder"]
+        market["ladder"] = blocks[block]["ladder"]
     move(market, records, events, blocks, end)
     for number in range(end - 1, -1, -1):
         if market["mark2"] != enums.NO_TICK:

@@ -10,7 +10,7 @@ Rules of the messages (Databento, "State management of resting orders"; CME, "Or
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 from bt_gym.core.enums import NO_TICK
 
 SMALL_BOOK = 15
@@ -87,7 +87,7 @@ def queues(books: np.ndarray) -> dict[tuple[int, int], list[tuple[int, int]]]:
     return found
 
 
-@njit
+@allocating
 def _rows(books):
     """(orders, 4): side, tick, order id and size of every order, level by level, front of the queue first."""
     book = books[0]

@@ -82,7 +82,7 @@ FIELDS = [
 def state_dtype(bits: int) -> np.dtype:
     """What a compiler knows besides the book, and room for 2**bits tape records to hand out.
 
-    The buffers are part of the record: an array handed to every helper would double the time (reference counts).
+    The buffers are part of the record: one argument for all helpers.
     """
     return np.dtype(
         [

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 from bt_gym.core import enums
 from bt_gym.data import book as l3
 from bt_gym.data import dbn
@@ -152,7 +152,7 @@ def _show(state, book, row, ticks, tick_size: int, levels: int, is_new: bool) ->
                 _change(state, book, side, ticks[i], size, is_new or entered)
 
 
-@njit
+@allocating
 def compile_levels(state, book, rows, first: int, final: bool, tick_size: int, levels: int) -> tuple[int, int]:
     """Compiles rows `first:` of a chunk into the buffers, as `compiler.compile_chunk` does."""
     n = rows.shape[0]

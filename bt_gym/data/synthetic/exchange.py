@@ -7,7 +7,7 @@ pre-open orders accumulate and the book may cross, until the uncross at the pric
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 from bt_gym.core.enums import PHASE_AUCTION, PHASE_CONTINUOUS, PHASE_PRE_OPEN
 from bt_gym.data import dbn
 from bt_gym.data.synthetic import feed as feeds
@@ -173,7 +173,7 @@ def _publish_updates(exchange, records, slots, after_trades: bool) -> None:
                 free_slot(exchange, slot, slots)
 
 
-@njit
+@allocating
 def _clear(exchange, records, slots) -> None:
     """Drops all resting orders, with one R."""
     feed = exchange["feed"]

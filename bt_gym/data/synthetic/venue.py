@@ -6,7 +6,7 @@ it, so that at the end of an event each touched order needs one A, M, C or nothi
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import allocating, njit
 from bt_gym.data.synthetic import feed as feeds
 
 LEVELS = 1 << 14
@@ -231,7 +231,7 @@ def free_slot(exchange, slot: int, slots) -> None:
     exchange["orders_live"] -= 1
 
 
-@njit
+@allocating
 def live_orders(exchange):
     """Slots of the orders in the book, by the time they took their place (Shell's sort)."""
     orders = exchange["orders"]
