@@ -355,9 +355,10 @@ def _modify(account, log, market, records, events, blocks, request, ts: int) -> 
     if order["order_type"] != enums.ORDER_STOP or not waits:  # a stop has no limit before it is elected
         order["price"] = price
     report(account, log, order, ts, number, enums.EXEC_REPLACED, enums.REASON_USER)
-    if waits and account["models"]["stop_on_quote"]:
-        elect_by_quotes(account, events[number])
-        act_elected(account, log, market, records, events, blocks, ts)
+    if waits:
+        if account["models"]["stop_on_quote"] and is_trading(account, events):
+            elect_by_quotes(account, events[number])
+            act_elected(account, log, market, records, events, blocks, ts)
     elif not keeps:
         _enter(account, log, market, records, events, blocks, np.int64(request["slot"]), ts)
 

@@ -285,6 +285,24 @@ def test_cancel_and_modify__are_refused_while_the_venue_takes_none():
     ]
 
 
+def test_stop__whose_trigger_is_moved_into_the_market_in_a_halt_waits_for_its_end():
+    """From 120 to 102, the best ask, where quotes elect: the book of a halt can't be taken from."""
+    desk = Desk(stop_on_quote=1)
+    start, continuous = desk.market.now, enums.PHASE_CONTINUOUS
+    desk.market.now += 10_000
+    for tick in (99, 98):
+        desk.market.add("B", tick, 1)
+    changes = (0, continuous, 0), (start + 1_000, enums.PHASE_HALT, 0), (start + 5_000, continuous, 0)
+    tape = with_status(desk, *changes)
+    desk.execution.process_order_request(Order(BUY, 2, enums.ORDER_STOP, enums.TIF_IOC), start, trigger=120)
+    desk.execution.process_market_update(tape, start + 2_000)
+    desk.execution.process_modify(1, 2, 0, start + 2_000, 102)
+    desk.execution.process_market_update(tape, start + 4_000)
+    assert [row[1] for row in desk.reports()] == [NEW, REPLACED]
+    desk.execution.process_market_update(tape, desk.market.now)
+    assert [row[1] for row in desk.reports(2)] == [TRIGGERED, TRADE]
+
+
 # --- self-match policies: own ask of 2 at 102 behind 3 lots, then a buy of 6 up to 103
 
 

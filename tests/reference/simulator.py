@@ -732,7 +732,7 @@ class Simulator:
             own.size, own.leaves, own.trigger = size, left, trigger
             own.tick = 0 if own.order_type == enums.ORDER_STOP else tick
             self._report(ts, own, enums.EXEC_REPLACED, enums.REASON_USER)
-            if self.stop_on_quote:
+            if self.stop_on_quote and self._is_trading():
                 self._elect_by_quotes(ts)
         elif keeps:
             own.size, own.leaves = size, left
