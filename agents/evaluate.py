@@ -22,6 +22,7 @@ from stable_baselines3 import PPO
 
 import bt_gym  # noqa: F401  (registers the environments)
 from agents.baselines import Policy, Quoter
+from agents.ppo_market_making import read_run
 from agents.scores import Scores, row, table
 from bt_gym.data.dataset import DEFAULT, digest_of
 from bt_gym.data.tape import Tape
@@ -171,7 +172,7 @@ def main(
     `result` is a file that gets the table as JSON, with all that it takes to get it again.
     """
     torch.set_num_threads(1)
-    trained = [json.loads((Path(run) / "args.json").read_text()) for run in runs]
+    trained = [read_run(Path(run)) for run in runs]
     args = trained[0]
     train, held_out = days_of(args, test, test_days)
     both = describe("train", train) & describe("test", held_out)

@@ -79,7 +79,7 @@ def main(args: Args) -> PPO:
     torch.set_num_threads(1)  # with two, any other load slows PPO four to fifteen times
     folder = Path(args.resume or args.folder or f"runs/ppo_{args.seed}")
     if args.resume:
-        saved = json.loads((folder / ARGS).read_text())
+        saved = read_run(folder)
         args = Args(**saved | {"resume": args.resume, "total_steps": args.total_steps})
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ARGS).write_text(json.dumps(dataclasses.asdict(args), indent=2) + "\n")
@@ -92,6 +92,15 @@ def main(args: Args) -> PPO:
     save(model, folder)
     venv.close()
     return model
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What a run was started with."""
+    file = folder / ARGS
+    if not file.is_file():
+        raise SystemExit(f"{file}: there is none: name the folder of a run of agents.ppo_market_making")
+    saved: dict[str, Any] = json.loads(file.read_text())
+    return saved
 
 
 def make_venv(args: Args) -> VecEnv:

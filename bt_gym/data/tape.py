@@ -176,7 +176,7 @@ def default_folder() -> Path:
 
 
 def ingest(
-    files: Sequence[Path | str],
+    files: Sequence[Path | str] | Path | str,
     *,
     symbol: str | None = None,
     tick_size_nanos: int | Callable[[str], int],
@@ -187,7 +187,7 @@ def ingest(
     """Compiles the MBO records of one instrument into a tape; does nothing when that tape exists already.
 
     Args:
-        files: DBN files in the order of time.
+        files: DBN files in the order of time, or one.
         symbol: the instrument; None when the files hold only one.
         tick_size_nanos: price grid in 1e-9, or a function that tells it for a symbol.
         statuses: files of schema `status`: phases as the venue gives them; without them they are inferred.
@@ -201,7 +201,7 @@ def ingest(
         DataError: a file can't be used, or the files don't follow each other. Nothing is left behind.
         TapeError: the folder can't be written.
     """
-    sources = [open_market(file) for file in files]
+    sources = [open_market(file) for file in ([files] if isinstance(files, Path | str) else files)]
     share = _Share.of([(source, source.select(symbol)) for source in sources])
     _Ingest(tick_size_nanos, statuses, folder, progress).run([share])
     return share.made()

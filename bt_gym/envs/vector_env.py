@@ -295,6 +295,8 @@ class BtVectorEnv(VectorEnv):
             drawn = self.np_random.integers(0, 2**62, self.num_envs)
             self._is_seeded = True
             return drawn
+        if isinstance(seed, float | str | bytes):
+            raise TypeError(f"seed is {seed!r}: give an integer, or a list of one for each environment")
         if len(seed) != self.num_envs:
             raise ValueError(f"seed has {len(seed)} values for {self.num_envs} environments: give one each")
         fresh = None if self._is_reset or None not in seed else self.np_random.integers(0, 2**62, self.num_envs)

@@ -111,6 +111,11 @@ def test_main__prints_both_splits_and_a_row_for_each_policy(
     assert kept["data"] == {split: digest_of([Tape.open(file) for file in days[split]]) for split in days}
 
 
+def test_main__names_the_folder_that_has_no_run(tmp_path: Path):
+    with pytest.raises(SystemExit, match=f"{tmp_path}.*there is none: name the folder of a run"):
+        evaluate.main([str(tmp_path)])
+
+
 def test_main__asks_for_held_out_tapes_where_training_data_were_files(run: list[str]):
     ppo_market_making.main(ppo_market_making.read_args([*run, "--total-steps", "128"]))
     with pytest.raises(SystemExit, match="name the tapes to judge them by with --test"):

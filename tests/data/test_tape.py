@@ -148,6 +148,7 @@ def test_ingest__does_nothing_when_the_tape_exists(source: Path, path: Path, fol
     before = path.stat()
     heard: list[int] = []
     assert ingest([source], tick_size_nanos=TICK, folder=folder, progress=heard.append) == path
+    assert ingest(str(source), tick_size_nanos=TICK, folder=folder, progress=heard.append) == path
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
     assert heard == []
 

@@ -262,6 +262,9 @@ def test_seeds__int_is_the_list_of_seed_plus_index():
     assert_same(one.reset(seed=4), other.reset(seed=[4, 5, 6]))
     with pytest.raises(ValueError, match="seed has 2 values"):
         one.reset(seed=[1, 2])
+    for wrong in (1.5, "a"):
+        with pytest.raises(TypeError, match=f"seed is {wrong!r}: give an integer"):
+            one.reset(seed=wrong)
     assert np.any(one.reset()[0] != other.reset(seed=4)[0])
 
 
