@@ -840,8 +840,8 @@ def reset(context, first: int, last: int, observations) -> None:
 
 
 @njit
-def masks(context, first: int, last: int, out) -> None:
-    """Which codes of an action do something, see `actions.mask`: `out` (N, sum of codes) bool."""
+def masks(context, first: int, last: int, out) -> int:
+    """Which codes of an action do something, see `actions.mask`: `out` (N, sum of codes) bool; returns `last - first`."""
     envs = _envs_at(context[ENVS], context[ENVS + 1])
     sources = _sources_at(context[SOURCES], context[SOURCES + 1])
     settings = _settings_at(context[SETTINGS], 1)[0]
@@ -850,3 +850,4 @@ def masks(context, first: int, last: int, out) -> None:
         _, events, _, _ = _open(sources, env["episode"]["source"])
         last_event = events[max(env["market"]["event"] - 1, 0)]
         mask(env["sent"], env["account"], env["memory"], last_event, settings["scheme"], out[index])
+    return last - first

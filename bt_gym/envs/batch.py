@@ -293,8 +293,8 @@ class Batch:
             values = np.array([one.tick_value_micros for one in self.markets.instruments])[episode["source"]]
             info["shortfall"] = -episode["pnl_liquidated"] / (values * info["quantity"])
             info["completed"] = episode["executed"] / info["quantity"]
-        for code, name in _REASONS.items():
-            info[f"rejects_{name}"] = episode["rejects"][:, code].astype(np.int64)
+        rejects = episode["rejects"].T.astype(np.int64)
+        info |= {f"rejects_{name}": rejects[code] for code, name in _REASONS.items()}
         info["end_reason"] = np.array([_ENDS[int(code)] for code in episode["end_reason"]], object)
         return info
 

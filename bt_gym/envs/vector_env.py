@@ -196,7 +196,8 @@ class BtVectorEnv(VectorEnv):
         if scheme.own is not None:
             return np.ones((self.num_envs, scheme.own.width), bool)
         masks = np.empty((self.num_envs, sum(scheme.codes)), bool)
-        batch.masks(self._batch.context, 0, self.num_envs, masks)
+        context = self._batch.context
+        self._run(lambda first, last: batch.masks(context, first, last, masks))
         return masks
 
     def get_state(self) -> dict[str, Any]:
@@ -272,17 +273,18 @@ class BtVectorEnv(VectorEnv):
         """Spreads arrays (m,) over the N places of the mask `where`; keys that come together share their mask."""
         places = np.flatnonzero(where)
         mask = where.copy()
+        alike: dict[Any, list[str]] = {}  # by type: one array for all such keys is made and filled at once
         for key, some in values.items():
             if key in infos:  # others of this step have it too
                 infos[key][places] = some
                 infos[f"_{key}"] = infos[f"_{key}"] | where
-                continue
-            every = (
-                np.full(self.num_envs, None, object) if some.dtype == object else np.zeros(self.num_envs, some.dtype)
-            )
-            every[places] = some
-            infos[key] = every
-            infos[f"_{key}"] = mask
+            else:
+                alike.setdefault(some.dtype, []).append(key)
+                infos[f"_{key}"] = mask
+        for dtype, keys in alike.items():
+            every = np.full((len(keys), self.num_envs), None if dtype == object else 0, dtype)
+            every[:, places] = [values[key] for key in keys]
+            infos |= zip(keys, every, strict=True)
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> np.ndarray | None:
         """(N,) seeds of the streams, -1 for those that go on."""
