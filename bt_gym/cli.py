@@ -214,6 +214,7 @@ def data_windows(
     validation: Annotated[float, typer.Option(help="Share of the days, or their number.")] = 0,
     test: Annotated[float, typer.Option(help="Share of the days, or their number.")] = 0,
     embargo: Annotated[int, typer.Option(help="Days left out between splits.")] = 0,
+    as_json: AsJson = False,
     tapes: Tapes = None,
 ) -> None:
     """Count the episode windows of a symbol's days, split by split, and say which were refused and why."""
@@ -230,10 +231,15 @@ def data_windows(
     catalogue.matching([symbol])  # says what there is instead
     shares = [int(share) if share == int(share) else share for share in (validation, test)]
     split = split_days(catalogue.days(symbol), validation=shares[0], test=shares[1], embargo=embargo)
+    found = []
     for name, digest in split.hashes().items():
         if days := getattr(split, name):
-            events = [Tape.open(path).events for path in catalogue.find(symbol, days)]
-            print(f"{name}: {len(days)} days ({digest[:12]}): {find_windows(events, rule).report()}")
+            windows = find_windows([Tape.open(path).events for path in catalogue.find(symbol, days)], rule)
+            found.append({"split": name, "days": len(days), "hash": digest, **windows.to_dict()})
+            if not as_json:
+                print(f"{name}: {len(days)} days ({digest[:12]}): {windows.report()}")
+    if as_json:
+        print(json.dumps(found))
 
 
 @app.command()

@@ -386,6 +386,13 @@ def test_catalogue__from_a_batch_download_to_a_backtest_of_one_day(tmp_path: Pat
     assert windows.returncode == 0, windows.stderr
     assert [line.split(" (")[0] for line in windows.stdout.splitlines()] == ["train: 2 days", "test: 1 days"]
     assert "at least 5 events in the 60 s before, by what came before); refused" in windows.stdout
+    numbers = bt_gym(
+        "data", "windows", "SYNM6", "--length", 2, "--test", 1, "--min-events", 5, "--json", folder=tmp_path
+    )
+    for split, line in zip(json.loads(numbers.stdout), windows.stdout.splitlines(), strict=True):
+        assert line.startswith(f"{split['split']}: {split['days']} days ({split['hash'][:12]}): {split['windows']:,} ")
+        assert f" of {split['candidates']:,}" in line
+        assert split["candidates"] == split["windows"] + sum(split["refused"].values()) > 0
 
     data = bytearray(paths[3].read_bytes())
     data[len(data) // 2] ^= 1

@@ -8,6 +8,7 @@ interruption of trading cuts into is kept. Who wants it otherwise (`interruption
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -95,6 +96,15 @@ class Windows:
     def candidates(self) -> int:
         """How many windows the clock allows."""
         return len(self.rows) + sum(self.refused.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as `report`, for `json.dumps`: how many, the rule, and how many were refused by reason."""
+        return {
+            "rule": self.rule.words,
+            "windows": len(self.rows),
+            "candidates": self.candidates,
+            "refused": self.refused,
+        }
 
     def report(self) -> str:
         """The rule and the share of refused windows, in one line."""
