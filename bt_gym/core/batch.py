@@ -841,7 +841,7 @@ def reset(context, first: int, last: int, observations) -> None:
 
 @njit
 def masks(context, first: int, last: int, out) -> int:
-    """Which codes of an action do something, see `actions.mask`: `out` (N, sum of codes) bool; returns `last - first`."""
+    """Which codes of an action do something, see `actions.mask`: `out` (N, sum of codes) bool. Returns how many."""
     envs = _envs_at(context[ENVS], context[ENVS + 1])
     sources = _sources_at(context[SOURCES], context[SOURCES + 1])
     settings = _settings_at(context[SETTINGS], 1)[0]

@@ -273,7 +273,7 @@ class BtVectorEnv(VectorEnv):
         """Spreads arrays (m,) over the N places of the mask `where`; keys that come together share their mask."""
         places = np.flatnonzero(where)
         mask = where.copy()
-        alike: dict[Any, list[str]] = {}  # by type: one array for all such keys is made and filled at once
+        alike: dict[np.dtype, list[str]] = {}  # by type: one array for all such keys is made and filled at once
         for key, some in values.items():
             if key in infos:  # others of this step have it too
                 infos[key][places] = some
@@ -282,7 +282,7 @@ class BtVectorEnv(VectorEnv):
                 alike.setdefault(some.dtype, []).append(key)
                 infos[f"_{key}"] = mask
         for dtype, keys in alike.items():
-            every = np.full((len(keys), self.num_envs), None if dtype == object else 0, dtype)
+            every = np.full((len(keys), self.num_envs), None if dtype.kind == "O" else 0, dtype)
             every[:, places] = [values[key] for key in keys]
             infos |= zip(keys, every, strict=True)
 
