@@ -24,7 +24,7 @@ from benchmarks._calibration import LADDER_WIDTH, ladder_pass
 from benchmarks._env_peers import peers
 from benchmarks._harness import Case, Result, Target, main, measure, ratio, target
 from bt_gym.core import features
-from bt_gym.core.batch import env_dtype
+from bt_gym.core.env_state import env_dtype
 from bt_gym.data.dataset import default_tapes
 
 ID = "bt_gym/MarketMaking-v0"

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from bt_gym.config.env import EnvConfig, ExecutionTaskConfig, MarketMakingConfig, TradingConfig
-from bt_gym.core import batch, enums, features, rewards
+from bt_gym.core import clock, enums, env_state, episodes, features, reset, rewards
 from bt_gym.data.tape import SUFFIX, Tape
 from bt_gym.envs.markets import Markets, open_tapes
 from bt_gym.errors import CapacityError, ConfigError
@@ -24,17 +24,17 @@ TASKS: dict[str, type[EnvConfig]] = {
     "trading": TradingConfig,
 }
 
-_CLOCKS = {"time": batch.CLOCK_TIME, "records": batch.CLOCK_RECORDS, "trades": batch.CLOCK_TRADES}
+_CLOCKS = {"time": clock.CLOCK_TIME, "records": clock.CLOCK_RECORDS, "trades": clock.CLOCK_TRADES}
 _REASONS = {code: name for code, name in enums.names("REASON_").items() if code}
 _ENDS = {
-    batch.END_WINDOW: "window",
-    batch.END_STEPS: "max_episode_steps",
-    batch.END_DATA: "end_of_data",
-    batch.END_CLOSE: "session_close",
-    batch.END_LOSS: "max_loss",
-    batch.END_DRAWDOWN: "max_drawdown",
-    batch.END_DEADLINE: "deadline",
-    batch.END_COMPLETED: "completed",
+    episodes.END_WINDOW: "window",
+    episodes.END_STEPS: "max_episode_steps",
+    episodes.END_DATA: "end_of_data",
+    episodes.END_CLOSE: "session_close",
+    episodes.END_LOSS: "max_loss",
+    episodes.END_DRAWDOWN: "max_drawdown",
+    episodes.END_DEADLINE: "deadline",
+    episodes.END_COMPLETED: "completed",
 }
 _REWARDS = {
     "equity": rewards.REWARD_EQUITY,
@@ -70,7 +70,7 @@ class Batch:
         markets: tapes and their facts.
         scheme: what the numbers of an action mean.
         features: names, units and codes of the observation.
-        envs: (N,) of `core.batch.env_dtype`, the whole state.
+        envs: (N,) of `core.env_state.env_dtype`, the whole state.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class Batch:
         self.features = self.form.features
         self.settings = self._settings(autoreset, max_steps)
         self.codes = self.features.codes
-        self.envs = batch.new_envs(count, self.markets.sources["models"][:1])
-        self.requests = np.zeros(count, batch.request_dtype)
+        self.envs = env_state.new_envs(count, self.markets.sources["models"][:1])
+        self.requests = np.zeros(count, reset.request_dtype)
         self.frames = self.form.new_frames(count)
         shaping = self.config.reward.shaping
         self.shaping = None if shaping is None else load(shaping, "reward.shaping")
         self.steps = np.zeros(0 if shaping is None else count, rewards.step_dtype)
-        self.final_frames = self.form.new_frames(count if autoreset == batch.RESET_SAME_STEP else 0)
-        self.context = batch.make_context(
+        self.final_frames = self.form.new_frames(count if autoreset == env_state.RESET_SAME_STEP else 0)
+        self.context = env_state.make_context(
             self.envs,
             self.markets.templates,
             self.markets.sources,
@@ -124,7 +124,7 @@ class Batch:
 
     def _settings(self, autoreset: int, max_steps: int | None) -> np.ndarray:
         config = self.config
-        settings = np.zeros(1, batch.settings_dtype)
+        settings = np.zeros(1, env_state.settings_dtype)
         row = settings[0]
         decision, reward = config.decision, config.reward
         row["clock"] = _CLOCKS[decision.clock]
@@ -250,7 +250,7 @@ class Batch:
     # --- infos
 
     def reset_info(self, episode: np.ndarray) -> dict[str, np.ndarray]:
-        """What a reset tells, an array (m,) each, from rows (m,) of `core.batch.episode_dtype`."""
+        """What a reset tells, an array (m,) each, from rows (m,) of `core.episodes.episode_dtype`."""
         info = {
             "day": self.markets.days[episode["source"]],
             "tape": episode["source"],
@@ -268,7 +268,7 @@ class Batch:
         }
 
     def end_info(self, episode: np.ndarray) -> dict[str, np.ndarray]:
-        """Statistics of finished episodes, an array (m,) each, from rows (m,) of `core.batch.episode_dtype`."""
+        """Statistics of finished episodes, an array (m,) each, from rows (m,) of `core.episodes.episode_dtype`."""
         trades, lots = episode["trades"], episode["lots"]
         info = {
             "pnl": episode["pnl"] / 1e6,
@@ -286,7 +286,7 @@ class Batch:
             "max_inventory": episode["max_inventory"],
             "invalid_actions": episode["invalid_actions"],
             "steps": episode["steps"],
-            "end_of_data": episode["end_reason"] == batch.END_DATA,
+            "end_of_data": episode["end_reason"] == episodes.END_DATA,
         }
         if self.config.order is not None:
             info |= self._order_info(episode)

@@ -11,9 +11,10 @@ import numpy as np
 
 from bt_gym.config.env import EnvConfig, EnvDataConfig
 from bt_gym.core import enums
-from bt_gym.core.batch import new_envs, source_dtype, span_dtype
+from bt_gym.core.env_state import new_envs, source_dtype
 from bt_gym.core.latency import FEW_ROWS
 from bt_gym.core.orders import models_dtype
+from bt_gym.core.reset import span_dtype
 from bt_gym.core.tape import receive_delays
 from bt_gym.data.catalogue import Catalogue, describe
 from bt_gym.data.dataset import DEFAULT, default_tapes
@@ -37,9 +38,9 @@ class Markets:
         tapes: in order.
         instruments: facts of each.
         days: (T,) int64, YYYYMMDD of the first event, UTC.
-        sources: (T,) of `batch.source_dtype`.
-        templates: (T,) of `batch.env_dtype`.
-        spans: (S,) of `batch.span_dtype`.
+        sources: (T,) of `env_state.source_dtype`.
+        templates: (T,) of `env_state.env_dtype`.
+        spans: (S,) of `reset.span_dtype`.
         window_count: windows of `ordered` episodes in all.
     """
 

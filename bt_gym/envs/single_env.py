@@ -5,7 +5,7 @@ from typing import Any, Unpack
 import gymnasium as gym
 import numpy as np
 
-from bt_gym.core import batch
+from bt_gym.core import batch, env_state
 from bt_gym.envs.batch import Batch, Sections, row_of
 from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
 from bt_gym.errors import ConfigError
@@ -31,7 +31,7 @@ class BtEnv(gym.Env):
         render_mode: str | None = None,
         **sections: Unpack[Sections],
     ) -> None:
-        self._batch = Batch(1, task, sections, batch.RESET_NEVER, max_episode_steps)
+        self._batch = Batch(1, task, sections, env_state.RESET_NEVER, max_episode_steps)
         self.config = self._batch.config
         self.render_mode = render_mode
         self._renderer = Renderer(self._batch, render_mode)

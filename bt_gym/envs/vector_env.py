@@ -10,15 +10,15 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from bt_gym.core import batch
+from bt_gym.core import batch, env_state
 from bt_gym.envs.batch import SLICE, Batch, Sections, Workers, row_of
 from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
 from bt_gym.errors import ConfigError
 
 _AUTORESETS = {
-    AutoresetMode.NEXT_STEP: batch.RESET_NEXT_STEP,
-    AutoresetMode.SAME_STEP: batch.RESET_SAME_STEP,
-    AutoresetMode.DISABLED: batch.RESET_NEVER,
+    AutoresetMode.NEXT_STEP: env_state.RESET_NEXT_STEP,
+    AutoresetMode.SAME_STEP: env_state.RESET_SAME_STEP,
+    AutoresetMode.DISABLED: env_state.RESET_NEVER,
 }
 
 

@@ -18,7 +18,7 @@ from bt_gym.config.env_action import (
     TargetActionConfig,
 )
 from bt_gym.core import actions
-from bt_gym.core.batch import MAX_ORDERS
+from bt_gym.core.env_state import MAX_ORDERS
 from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.core.order_actions import CHILD_CANCEL, FIRST_RATE, RAW_CANCEL, RAW_KINDS
 from bt_gym.core.quote_actions import FIRST_OFFSET, WITHDRAW
