@@ -204,9 +204,14 @@ def main(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m agents.evaluate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", nargs="+", help="folders of trained agents, of the same settings and several seeds")
-    parser.add_argument("--test-days", type=int, default=20, help="of the synthetic data set (default %(default)s)")
+    parser.add_argument(
+        "--test-days",
+        type=int,
+        default=20,
+        help="test days of the synthetic data set to judge by (default %(default)s)",
+    )
     parser.add_argument("--test", nargs="*", default=[], help="tapes to judge by, instead of the data's own test days")
-    parser.add_argument("--num-envs", type=int, default=256, help="played at once (default %(default)s)")
+    parser.add_argument("--num-envs", type=int, default=256, help="environments played at once (default %(default)s)")
     parser.add_argument("--result", default="", help="file that gets the table as JSON")
     parser.add_argument("--quick", action="store_true", help="tune baselines on every fourth day and a coarser grid")
     main(**vars(parser.parse_args()))

@@ -9,7 +9,9 @@ defaults are 1,024 environments of 16 steps, batches of 4,096 and one torch thre
 """
 
 import argparse
+import ast
 import dataclasses
+import inspect
 import json
 import pickle
 import random
@@ -37,39 +39,39 @@ class Args:
     """What can be set on the command line."""
 
     id: str = "bt_gym/MarketMaking-v0"
-    """of the environment"""
+    """id of the environment"""
     env: dict[str, Any] = field(default_factory=dict)
     """options of the environment, as JSON"""
     num_envs: int = 1024
-    """environments"""
+    """number of environments"""
     n_steps: int = 16
-    """steps of each in a rollout"""
+    """steps of each environment in a rollout"""
     batch_size: int = 4096
     """steps in a gradient step"""
     n_epochs: int = 4
     """times that a rollout is gone through"""
     learning_rate: float = 1e-3
-    """of Adam"""
+    """learning rate of Adam"""
     gamma: float = 0.95
     """discount a step; what a quote is worth shows within seconds, and what comes later is the market's noise"""
     gae_lambda: float = 0.9
-    """of the generalised advantage estimate"""
+    """lambda of the generalised advantage estimate"""
     ent_coef: float = 0.001
     """weight of the entropy bonus"""
     clip_range: float = 0.2
-    """of PPO's ratio"""
+    """how far PPO's ratio may be from 1"""
     normalise_reward: bool = False
     """divide rewards by the running deviation of their discounted sum"""
     total_steps: int = 2_000_000
-    """env-steps, those of a resumed run included"""
+    """env-steps in all, those of a resumed run included"""
     seed: int = 1
-    """of weights, actions and episodes"""
+    """seed of weights, actions and episodes"""
     save_every: int = 50
     """rollouts between checkpoints; the last one is always kept"""
     tensorboard: bool = False
     """write TensorBoard files into the folder"""
     folder: str = ""
-    """of the run; runs/ppo_SEED if not given"""
+    """folder of the run; runs/ppo_SEED if not given"""
     resume: str = ""
     """folder of a run to go on with, whose settings are kept"""
 
@@ -217,15 +219,19 @@ def _find(venv: Any, kind: type) -> Any:
 
 
 def read_args(argv: list[str] | None = None) -> Args:
-    """The command line: every field of `Args` is an option."""
+    """The command line: every field of `Args` is an option, and the line below it says what it means."""
     parser = argparse.ArgumentParser(prog="python -m agents.ppo_market_making", description=__doc__.splitlines()[0])
-    for one in fields(Args):
-        name = "--" + one.name.replace("_", "-")
+    body: Any = ast.parse(inspect.getsource(Args)).body[0]
+    meanings = [line.value.value for line in body.body[2::2]]
+    defaults = dataclasses.asdict(Args())
+    for one, meaning in zip(fields(Args), meanings, strict=True):
+        name, default = "--" + one.name.replace("_", "-"), defaults[one.name]
         if one.type is bool:
-            parser.add_argument(name, action="store_true")
+            parser.add_argument(name, action="store_true", help=meaning)
         else:
             kind: Any = json.loads if one.name == "env" else one.type
-            parser.add_argument(name, type=kind, default=argparse.SUPPRESS, metavar=one.name.upper())
+            meaning += f" (default {default})" if default else ""
+            parser.add_argument(name, type=kind, default=argparse.SUPPRESS, metavar=one.name.upper(), help=meaning)
     return Args(**vars(parser.parse_args(argv)))
 
 

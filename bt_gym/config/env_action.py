@@ -137,7 +137,7 @@ class TargetActionConfig(Section):
 
 
 class RawActionConfig(Section):
-    """Plain orders: limit (good till cancelled, post-only, immediate or cancel), market, modify and cancel."""
+    """Plain orders of every type and time in force that needs no second price and no date, modify and cancel."""
 
     type: Literal["raw"]
     """Rows of five codes: kind, order, side, ticks, size."""

@@ -125,13 +125,12 @@ def plan(sent, account, memory, event, scheme, action, intents) -> int:
 def mask(sent, account, memory, event, scheme, out) -> None:
     """Which codes of an action do something now, into `out` (bool), one number's codes behind the other's.
 
-    Of targets those within `max_position`; of the others see `mask_quotes`, `mask_participation` and `mask_rows`.
+    All targets do; of the others see `mask_quotes`, `mask_participation` and `mask_rows`.
     """
     kind = scheme["kind"]
     if kind == SCHEME_TARGET:
-        limit = account["models"]["max_position"]
         for index in range(scheme["target_count"]):
-            out[index] = limit < 0 or abs(np.int64(scheme["targets"][index])) <= limit
+            out[index] = True
     elif kind == SCHEME_QUOTES:
         mask_quotes(sent, account, event, scheme, out)
     elif kind == SCHEME_PAIRS:

@@ -481,13 +481,16 @@ def _share(plus: float, minus: float) -> float:
 
 @njit
 def own_quote(account, side: int) -> int:
-    """Slot of the own order of a side with the best price among those that may still fill as known, of several the
-    oldest; -1 without one."""
+    """Slot of the own order of a side with the best price among those that have one and may still fill as known, of
+    several the oldest; -1 without one."""
     found = -1
     best = np.int64(0)
     for slot in range(account["orders"].shape[0]):
         order = account["orders"][slot]
         if order["status"] == enums.STATUS_FREE or order["known_leaves"] <= 0 or order["side"] != side:
+            continue
+        waits = order["is_stop"] and not order["known_triggered"]
+        if waits or (not order["acknowledged"] and order["known_price"] == 0):  # on its way to the market, at any price
             continue
         price = (1 - 2 * side) * np.int64(order["known_price"])
         if found < 0 or price > best or (price == best and order["order_id"] < account["orders"][found]["order_id"]):

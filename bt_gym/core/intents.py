@@ -22,9 +22,9 @@ intent_dtype = np.dtype(
         ("order_id", "<i8"),  # of a new order: the id that it will have
         ("kind", "<i4"),  # INTENT_*
         ("side", "<i4"),
-        ("price", "<i4"),  # ticks
+        ("price", "<i4"),  # ticks; of a stop its trigger
         ("size", "<i4"),  # lots; of a modify the new total
-        ("order_type", "<i4"),  # enums.ORDER_*, of a new order
+        ("order_type", "<i4"),  # enums.ORDER_*, of a modify of a stop that waits too
         ("time_in_force", "<i4"),  # enums.TIF_*
         ("post_only", "<i4"),  # enums.POST_ONLY_*
     ],
@@ -89,7 +89,9 @@ def send(account, intent, ts: int) -> int:
     if kind == INTENT_CANCEL:
         return request_cancel(account, ts, intent["order_id"])
     size, price, side = np.int64(intent["size"]), np.int64(intent["price"]), np.int64(intent["side"])
-    if kind == INTENT_MODIFY:
-        return request_modify(account, ts, intent["order_id"], size, price)
     order_type, in_force = np.int64(intent["order_type"]), np.int64(intent["time_in_force"])
-    return submit(account, ts, side, size, order_type, in_force, price, 0, 0, np.int64(intent["post_only"]))[1]
+    is_stop = order_type == enums.ORDER_STOP
+    if kind == INTENT_MODIFY:
+        return request_modify(account, ts, intent["order_id"], size, price, price if is_stop else enums.NO_TICK)
+    trigger = price if is_stop else 0
+    return submit(account, ts, side, size, order_type, in_force, price, trigger, 0, np.int64(intent["post_only"]))[1]

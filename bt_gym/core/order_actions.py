@@ -22,11 +22,22 @@ ROW = 5
 RAW_NOTHING = 0
 RAW_CANCEL = 1
 RAW_MODIFY = 2
-RAW_LIMIT = 3
-RAW_POST_ONLY = 4
-RAW_IOC = 5
-RAW_MARKET = 6
-RAW_KINDS = 7
+RAW_NEW = 3  # new orders from here on: kind RAW_NEW + i is an order of RAW_ORDERS[i]
+RAW_ORDERS = np.array(
+    [
+        (enums.ORDER_LIMIT, enums.TIF_GTC, enums.POST_ONLY_OFF),
+        (enums.ORDER_LIMIT, enums.TIF_GTC, enums.POST_ONLY_REJECT),
+        (enums.ORDER_LIMIT, enums.TIF_IOC, enums.POST_ONLY_OFF),
+        (enums.ORDER_MARKET, enums.TIF_IOC, enums.POST_ONLY_OFF),
+        (enums.ORDER_LIMIT, enums.TIF_FOK, enums.POST_ONLY_OFF),
+        (enums.ORDER_LIMIT, enums.TIF_DAY, enums.POST_ONLY_OFF),
+        (enums.ORDER_LIMIT, enums.TIF_GTC, enums.POST_ONLY_SLIDE),
+        (enums.ORDER_MARKET_TO_LIMIT, enums.TIF_GTC, enums.POST_ONLY_OFF),
+        (enums.ORDER_STOP, enums.TIF_IOC, enums.POST_ONLY_OFF),
+    ]
+)
+"""Type, time in force and post-only choice: all orders that one price, or none, says all of."""
+RAW_KINDS = RAW_NEW + len(RAW_ORDERS)
 
 
 @njit
@@ -148,8 +159,9 @@ def send_rows(account, event, scheme, action, intents) -> int:
 
     `order` counts the own orders of the moment from the oldest on, `ticks` less the scheme's reach is how far the
     price is behind the best price of the order's side, and the lots are `size` + 1; those of a modify are what shall
-    be left working. Cancels go first, then modifies, then new orders, each in the order of rows. A row that names an
-    order that isn't there, or a price where its side is empty, is nothing. Returns how many intents it wrote.
+    be left working. The price of a stop is its trigger, of a modify too while it waits as known. Cancels go first, then
+    modifies, then new orders, each in the order of rows. A row that names an order that isn't there, or a price where
+    its side is empty, is nothing. Returns how many intents it wrote.
     """
     rows, reach = scheme["rows"], scheme["reach"]
     count = 0
@@ -162,6 +174,7 @@ def send_rows(account, event, scheme, action, intents) -> int:
             side = int(action[ROW * row + 2])
             lots = int(action[ROW * row + 4]) + 1
             order_id = np.int64(0)
+            order_type = np.int64(RAW_ORDERS[max(kind - RAW_NEW, 0), 0])
             if kind <= RAW_MODIFY:
                 slot = nth_live(account, int(action[ROW * row + 1])) if account["orders_live"] > 0 else -1
                 if slot < 0:
@@ -170,25 +183,23 @@ def send_rows(account, event, scheme, action, intents) -> int:
                 order_id = np.int64(order["order_id"])
                 side = np.int64(order["side"])
                 lots += np.int64(order["known_size"]) - np.int64(order["known_leaves"])
+                if order["is_stop"] and not order["known_triggered"]:
+                    order_type = np.int64(enums.ORDER_STOP)
             if kind == RAW_CANCEL:
                 count = write(intents, count, INTENT_CANCEL, side, order_id, 0, 0)
                 continue
-            best = np.int64(best_price(event, side))
-            if kind != RAW_MARKET and best == enums.NO_TICK:
-                continue
-            price = best - (1 - 2 * side) * (int(action[ROW * row + 3]) - reach)
+            price = np.int64(0)
+            if order_type == enums.ORDER_LIMIT or order_type == enums.ORDER_STOP:
+                best = np.int64(best_price(event, side))
+                if best == enums.NO_TICK:
+                    continue
+                price = best - (1 - 2 * side) * (int(action[ROW * row + 3]) - reach)
             if kind == RAW_MODIFY:
-                count = write(intents, count, INTENT_MODIFY, side, order_id, price, lots)
+                count = write(intents, count, INTENT_MODIFY, side, order_id, price, lots, order_type)
                 continue
             new_id += 1
-            if kind == RAW_MARKET:
-                count = write(intents, count, INTENT_NEW, side, new_id, 0, lots, enums.ORDER_MARKET, enums.TIF_IOC)
-            else:
-                in_force = enums.TIF_IOC if kind == RAW_IOC else enums.TIF_GTC
-                post_only = enums.POST_ONLY_REJECT if kind == RAW_POST_ONLY else enums.POST_ONLY_OFF
-                count = write(
-                    intents, count, INTENT_NEW, side, new_id, price, lots, enums.ORDER_LIMIT, in_force, post_only
-                )
+            in_force, post_only = np.int64(RAW_ORDERS[kind - RAW_NEW, 1]), np.int64(RAW_ORDERS[kind - RAW_NEW, 2])
+            count = write(intents, count, INTENT_NEW, side, new_id, price, lots, order_type, in_force, post_only)
     return count
 
 

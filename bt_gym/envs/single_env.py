@@ -15,10 +15,7 @@ class BtEnv(gym.Env):
     """One environment; equal to environment i of a `BtVectorEnv` that was seeded with the same number.
 
     Args:
-        task: what the agent has to do; sets defaults.
-        max_episode_steps: truncates an episode after so many steps.
-        render_mode: `rgb_array`, `human` (a window; needs pygame), or None.
-        sections: as of `bt_gym.envs.batch.Sections`.
+        task, max_episode_steps, render_mode, sections: as of `BtVectorEnv`.
     """
 
     metadata: dict[str, Any] = {"render_modes": RENDER_MODES, "render_fps": FPS}  # noqa: RUF012

@@ -21,24 +21,19 @@ import numpy as np
 from bt_gym.config.env_action import RawActionConfig
 from bt_gym.core import enums
 from bt_gym.core.decision import read_trades, trade_dtype
-from bt_gym.core.order_actions import (
-    RAW_CANCEL,
-    RAW_IOC,
-    RAW_LIMIT,
-    RAW_MARKET,
-    RAW_MODIFY,
-    RAW_POST_ONLY,
-    ROW,
-)
+from bt_gym.core.order_actions import RAW_CANCEL, RAW_MODIFY, RAW_NEW, RAW_ORDERS, ROW
 from bt_gym.core.tape import receive_delays
 from bt_gym.data.tape import Tape
 from bt_gym.errors import CapacityError, ConfigError
-from bt_gym.strategy.base import OrderCancel, OrderRequest, OrderUpdate, Strategy, StrategyOutput
-from bt_gym.strategy.context import MarketStateView, StrategyContext
+from bt_gym.strategy.answers import at, check, fault_of, note
+from bt_gym.strategy.base import NOTHING, OrderCancel, OrderRequest, OrderUpdate, Strategy, StrategyOutput
+from bt_gym.strategy.context import MarketStateView, OrderView, StrategyContext
 from bt_gym.strategy.events import EVENT_KINDS, EventKind, MarketEvent, Side, Trade, kind_of, report_of
 from bt_gym.strategy.features import Features
 
 _AGGRESSORS = (Side.BUY, Side.SELL, None)
+_KINDS = {tuple(row): RAW_NEW + number for number, row in enumerate(RAW_ORDERS.tolist())}
+_TYPES, _IN_FORCE = enums.names("ORDER_"), enums.names("TIF_")
 
 
 class Task(NamedTuple):
@@ -73,8 +68,9 @@ class _Seat:
 class StrategyPolicy:
     """A policy that asks a strategy. `policy(observations)` gives actions; the observations are not looked at.
 
-    Orders that `raw` actions have no kind for (stops, FOK, GTD, day) are refused, and so is what is wanted beyond the
-    rows, the reach and the size of the `action` section. A strategy isn't told of requests refused on our side.
+    What no action can say is an error: stops with a limit, orders with a date (GTD), prices off the grid, the kill
+    switch, and what is wanted beyond the rows, the reach and the size of the `action` section. A strategy isn't told of
+    requests refused on our side.
 
     Args:
         strategy: copied for every episode; or a function of a `Task` that makes one.
@@ -110,18 +106,24 @@ class StrategyPolicy:
     def _decide(self, index: int, row: np.void, rows: np.ndarray) -> None:
         """Calls the strategy of one environment for all that is new, and writes what it wants as rows of an action."""
         now, seat = int(row["now"]), self._seats[index]
-        if seat is None or seat.episode != (row["seed"], row["episodes"]):
+        if seat is None or seat.episode != (row["seed"], row["episodes"]) or row["episode"]["steps"] == 0:
             seat = self._seats[index] = self._sit_down(index, row)
         strategy, context = seat.strategy, seat.context
         context.current_time = now
-        outputs = [strategy.on_market_event(event, context) for event in self._news(seat, row)]
+        wanted = NOTHING
+        for event in self._news(seat, row):
+            wanted = _ask(seat, "on_market_event", event, event.ts_recv) or wanted
         if _strikes(strategy, seat, now, int(row["market"]["event"])):
-            outputs.append(strategy.on_timer(now, context))
+            wanted = _ask(seat, "on_timer", now, now) or wanted
         seat.decided, seat.events = now, int(row["market"]["event"])
         seat.reports = int(row["account"]["reports_known"])
-        outputs = [output for output in outputs if output is not None and not output.is_empty()]
-        if outputs:
-            self._write(outputs[-1], context, rows)
+        try:
+            self._write(wanted, context, rows)
+        except (AttributeError, TypeError, ValueError):
+            fault = fault_of(wanted, context.strategy_id, now)
+            if fault is None:
+                raise
+            raise fault from None
 
     def _sit_down(self, index: int, row: np.void) -> _Seat:
         """A strategy at the beginning of an episode."""
@@ -134,7 +136,7 @@ class StrategyPolicy:
         side = None if parent == 0 else Side.BUY if parent > 0 else Side.SELL
         strategy = self._make(Task(side, abs(parent), int(episode["window"]) / 1e9))
         context = StrategyContext(
-            "policy",
+            type(strategy).__name__,
             instrument,
             MarketStateView(tape, market, instrument),
             account,
@@ -197,55 +199,93 @@ class StrategyPolicy:
 
     def _write(self, output: StrategyOutput, context: StrategyContext, rows: np.ndarray) -> None:
         """Rows (M, ROW) of an action: cancels, then modifies, then orders."""
+        if output.kill is not None:
+            raise _refusal(context, output.kill, "an environment has no kill switch: set risk.max_loss, max_drawdown")
         live = {order.order_id: (number, order) for number, order in enumerate(context.pending_orders)}
         wanted: list[tuple[int, int, int, int, int]] = []
         for cancel in output.cancellations:
-            order_id = cancel.order_id if isinstance(cancel, OrderCancel) else cancel
+            order_id, symbol = cancel if isinstance(cancel, OrderCancel) else (cancel, None)
+            self._check_symbol(cancel, symbol, context)
             if order_id in live:  # one that is over needs none
                 wanted.append((RAW_CANCEL, live[order_id][0], 0, 0, 0))
         for update in output.updates:
+            self._check_symbol(update, update.symbol, context)
             if update.order_id in live:
                 wanted.append(self._modify(update, *live[update.order_id], context))
         wanted += [self._new(order, context) for order in output.orders]
         if len(wanted) > len(rows):
-            raise ValueError(f"strategy wants {len(wanted)} requests, an action has {len(rows)}: raise action.rows")
+            raise _refusal(context, f"{len(wanted)} requests", f"an action has {len(rows)}: raise action.rows")
         for number, one in enumerate(wanted):
             rows[number] = one
 
     def _modify(
-        self, update: OrderUpdate, number: int, order: Any, context: StrategyContext
+        self, update: OrderUpdate, number: int, order: OrderView, context: StrategyContext
     ) -> tuple[int, int, int, int, int]:
-        ticks = self._ticks(order.side, update.price, context)
-        return RAW_MODIFY, number, 0, ticks, self._lots(update.size - order.filled)
+        price = update.price
+        if order.stop_price is not None:  # a stop without limit: its price is the trigger
+            price = order.stop_price if update.stop_price is None else update.stop_price
+        ticks = self._ticks(update, order.side, price, context)
+        return RAW_MODIFY, number, 0, ticks, self._lots(update, update.size - order.filled, context)
 
     def _new(self, order: OrderRequest, context: StrategyContext) -> tuple[int, int, int, int, int]:
-        kinds = {
-            (enums.ORDER_MARKET, enums.TIF_IOC, enums.POST_ONLY_OFF): RAW_MARKET,
-            (enums.ORDER_LIMIT, enums.TIF_IOC, enums.POST_ONLY_OFF): RAW_IOC,
-            (enums.ORDER_LIMIT, enums.TIF_GTC, enums.POST_ONLY_OFF): RAW_LIMIT,
-            (enums.ORDER_LIMIT, enums.TIF_GTC, enums.POST_ONLY_REJECT): RAW_POST_ONLY,
-        }
-        kind = kinds.get((order.order_type, order.time_in_force, order.post_only))
+        self._check_symbol(order, order.symbol, context)
+        kind = _KINDS.get((order.order_type, order.time_in_force, order.post_only))
         if kind is None:
-            raise ValueError(f"{order}: raw actions have market orders, and limit orders GTC, post-only or IOC")
-        ticks = 0 if order.price is None else self._ticks(order.side, order.price, context)
-        return kind, 0, int(order.side), ticks, self._lots(order.size)
+            raise _refusal(context, order, "an action has no such order: no stop with a limit, no date")
+        price = order.stop_price if order.order_type == enums.ORDER_STOP else order.price
+        has_price = order.order_type in (enums.ORDER_LIMIT, enums.ORDER_STOP)
+        ticks = self._ticks(order, order.side, price, context) if has_price else 0
+        return kind, 0, int(order.side), ticks, self._lots(order, order.size, context)
 
-    def _ticks(self, side: Side, price: float, context: StrategyContext) -> int:
+    def _ticks(self, asked: Any, side: Side, price: float | None, context: StrategyContext) -> int:
         """The code of a price: ticks behind the best price of its side, plus the reach."""
         market, reach = context.market_state, self._action.reach
         best = market.best_bid() if side == Side.BUY else market.best_ask()
         if best is None:
-            raise ValueError(f"price {price}: its side of the book is empty, so that an action can't name it")
-        behind = side.sign * (best.ticks - round(price * 1e9 / context.instrument.tick_size_nanos))
-        if not -reach <= behind <= reach:
-            raise ValueError(f"price {price} is {abs(behind)} ticks from the best one: raise action.reach, now {reach}")
-        return behind + reach
+            raise _refusal(context, asked, "its side of the book is empty, so that an action can't name its price")
+        if price is None:
+            raise _refusal(context, asked, "it has no price")
+        behind = side.sign * (best.ticks - (price + 0) * 1e9 / context.instrument.tick_size_nanos)
+        if not abs(behind) <= reach:
+            away = f"{abs(behind):.0f} ticks from the best price"
+            raise _refusal(context, asked, f"{away}: raise action.reach, now {reach}")
+        if abs(behind - round(behind)) > 1e-6:
+            raise _refusal(context, asked, "its price is off the grid of ticks")
+        return round(behind) + reach
 
-    def _lots(self, size: int) -> int:
-        if not 1 <= size <= self._action.max_size:
-            raise ValueError(f"strategy wants {size} lots: an action has 1 to action.max_size {self._action.max_size}")
-        return size - 1
+    def _lots(self, asked: Any, size: float, context: StrategyContext) -> int:
+        most = self._action.max_size
+        if not 1 <= size <= most or size != int(size):
+            raise _refusal(context, asked, f"an action has 1 to action.max_size, {most}, lots")
+        return int(size) - 1
+
+    def _check_symbol(self, asked: Any, symbol: str | None, context: StrategyContext) -> None:
+        if symbol not in (None, context.symbol):
+            raise _refusal(context, asked, f"symbol '{symbol}': the environment trades {context.symbol}")
+
+
+def _ask(seat: _Seat, method: str, told: Any, now: int) -> StrategyOutput | None:
+    """Calls the strategy; what it answers, or None where that asks for nothing."""
+    name = seat.context.strategy_id
+    try:
+        output = getattr(seat.strategy, method)(told, seat.context)
+    except Exception as error:
+        note(error, name, method, now)
+        raise
+    if output is None:
+        return None
+    check(output, name, method, now)
+    return output if output.orders or output.cancellations or output.updates or output.kill else None
+
+
+def _refusal(context: StrategyContext, asked: Any, why: str) -> ConfigError:
+    """That a strategy asked for what no action can say."""
+    if isinstance(asked, OrderRequest):
+        kind, in_force = _TYPES.get(asked.order_type), _IN_FORCE.get(asked.time_in_force)
+        words = [f"{Side(asked.side).name.lower()} {asked.size} {kind} {in_force}"]
+        words += [f"{name} {value}" for name in ("price", "stop_price") if (value := getattr(asked, name)) is not None]
+        asked = " ".join(words)
+    return ConfigError(f"strategy {context.strategy_id}: {asked} at {at(context.current_time)}: {why}")
 
 
 def _strikes(strategy: Strategy, seat: _Seat, now: int, received: int) -> bool:

@@ -20,6 +20,8 @@ _AUTORESETS = {
     AutoresetMode.SAME_STEP: env_state.RESET_SAME_STEP,
     AutoresetMode.DISABLED: env_state.RESET_NEVER,
 }
+_STATE = {"made_of", "envs", "frames", "last", "done", "is_reset", "is_seeded"}
+"""Parts of a state."""
 
 
 class BtVectorEnv(VectorEnv):
@@ -203,7 +205,7 @@ class BtVectorEnv(VectorEnv):
     def get_state(self) -> dict[str, Any]:
         """Everything that the future depends on, as NumPy arrays and text: a snapshot for `set_state`."""
         return {
-            "made_of": {**self._batch.made_of(), "autoreset_mode": self._mode.value},
+            "made_of": self._made_of(),
             "envs": self._batch.envs.view(np.uint8).copy(),
             "frames": self._batch.frames.copy(),
             "last": self._last.copy(),
@@ -218,10 +220,9 @@ class BtVectorEnv(VectorEnv):
         Raises:
             ValueError: it is of another N, other data or sections, another autoreset mode or version.
         """
-        own_state = self.get_state()
-        if not isinstance(state, dict) or state.keys() != own_state.keys():
+        if not isinstance(state, dict) or set(state) != _STATE:
             raise ValueError("state isn't one of get_state of this version")
-        for name, text in own_state["made_of"].items():
+        for name, text in self._made_of().items():
             if state["made_of"].get(name) != text:
                 raise ValueError(f"state is of an environment with another {name}: make it alike")
         for name, own in (("envs", self._batch.envs.view(np.uint8)), ("frames", self._batch.frames)):
@@ -238,6 +239,10 @@ class BtVectorEnv(VectorEnv):
         self._is_seeded = state["is_seeded"]
 
     # --- parts
+
+    def _made_of(self) -> dict[str, str]:
+        """What must be alike in an environment for a state to be put into it."""
+        return {**self._batch.made_of(), "autoreset_mode": self._mode.value}
 
     def _keep(self, observations: np.ndarray) -> None:
         """Keeps the last features (N, F) for a user's own scheme."""

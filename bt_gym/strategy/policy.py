@@ -130,13 +130,15 @@ class PolicyStrategy(Strategy):
         output = StrategyOutput()
         for order_id, kind, side, ticks, size, order_type, in_force, post_only in wanted.tolist():
             price = context.market_state.price(ticks)
+            trigger = price if order_type == enums.ORDER_STOP else None
             if kind == intents.INTENT_CANCEL:
                 output.cancellations.append(order_id)
             elif kind == intents.INTENT_MODIFY:
-                output.updates.append(OrderUpdate(order_id, size, price))
+                output.updates.append(OrderUpdate(order_id, size, price, stop_price=trigger))
             else:
                 limit = price if order_type == enums.ORDER_LIMIT else None
-                output.orders.append(OrderRequest(Side(side), size, limit, order_type, in_force, post_only=post_only))
+                order = OrderRequest(Side(side), size, limit, order_type, in_force, None, trigger, 0, post_only)
+                output.orders.append(order)
         return output
 
     @property

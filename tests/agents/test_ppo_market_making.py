@@ -1,5 +1,6 @@
 """The first agent: a run that is stopped and resumed learns what one that goes on learns."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,21 @@ def test_seed__decides_the_weights(run: list[str], tmp_path: Path):
     a, b, c = (weights(tmp_path / name) for name in "abc")
     assert (a == b).all()
     assert (a != c).any()
+
+
+@pytest.mark.parametrize(
+    ("module", "lines"),
+    [
+        ("ppo_market_making", ["--seed SEED seed of weights, actions and episodes (default 1)", "--tensorboard write"]),
+        ("evaluate", ["--num-envs NUM_ENVS environments played at once (default 256)", "--quick tune baselines"]),
+    ],
+)
+def test_help__says_what_every_option_means(module: str, lines: list[str]):
+    command = [sys.executable, "-m", f"agents.{module}", "--help"]
+    words = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert all(line in words for line in lines)
+    options = words.partition(" options: ")[2]
+    assert not re.search(r"--[a-z-]+( [A-Z_]+)? --", options.replace("-h, --help", "")), "an option without a meaning"
 
 
 def test_read_args__has_an_option_for_every_field():

@@ -197,12 +197,48 @@ def test_rows__are_plain_orders_cancels_first():
     assert desk.ask_for(4, 0, 0, 2, 0, 6, 0, 1, 0, 1, *(0,) * 5) == [(NEW, BUY, 100, 1), (NEW, SELL, 0, 2)]
     assert desk.wanted["post_only"][:2].tolist() == [enums.POST_ONLY_REJECT, enums.POST_ONLY_OFF]
     assert desk.wanted["order_type"][:2].tolist() == [enums.ORDER_LIMIT, enums.ORDER_MARKET]
-    for place, bad in enumerate((7, 8, 2, 5, 4)):
+    for place, bad in enumerate((12, 8, 2, 5, 4)):
         row = [0] * 15
         row[5 + place] = bad
         assert desk.ask_for(*row) == -1
-    width = 7 + 8 + 2 + 5 + 4
-    assert desk.masks(3 * width) == ([True] * 7 + [True, True] + [False] * 6 + [True] * 11) * 3
+    width = 12 + 8 + 2 + 5 + 4
+    assert desk.masks(3 * width) == ([True] * 12 + [True, True] + [False] * 6 + [True] * 11) * 3
     desk.events["bid"] = enums.NO_TICK
     assert desk.ask_for(3, 0, 0, 2, 0, *(0,) * 10) == []
-    assert Desk(actions.SCHEME_RAW, rows=1, reach=0, max_size=1).masks(7 + 8 + 2 + 1 + 1)[1:3] == [False, False]
+    assert Desk(actions.SCHEME_RAW, rows=1, reach=0, max_size=1).masks(12 + 8 + 2 + 1 + 1)[1:3] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "order", "price"),
+    [
+        (3, (enums.ORDER_LIMIT, enums.TIF_GTC, enums.POST_ONLY_OFF), 102),
+        (7, (enums.ORDER_LIMIT, enums.TIF_FOK, enums.POST_ONLY_OFF), 102),
+        (8, (enums.ORDER_LIMIT, enums.TIF_DAY, enums.POST_ONLY_OFF), 102),
+        (9, (enums.ORDER_LIMIT, enums.TIF_GTC, enums.POST_ONLY_SLIDE), 102),
+        (10, (enums.ORDER_MARKET_TO_LIMIT, enums.TIF_GTC, enums.POST_ONLY_OFF), 0),
+        (11, (enums.ORDER_STOP, enums.TIF_IOC, enums.POST_ONLY_OFF), 102),
+    ],
+)
+def test_rows__have_a_kind_for_every_order_of_one_price(kind, order, price):
+    desk = Desk(actions.SCHEME_RAW, rows=1, reach=2, max_size=4)
+    assert desk.ask_for(kind, 0, BUY, 0, 1) == [(NEW, BUY, price, 2)]  # two ticks before the best bid of 100
+    assert desk.wanted[0][["order_type", "time_in_force", "post_only"]].item() == order
+    desk.send()
+    sent = desk.account["orders"][0, 0]
+    assert sent[["order_type", "time_in_force", "post_only"]].item() == order
+    assert sent["price"] == (0 if kind == 11 else price)
+    assert sent["trigger"] == (price if kind == 11 else 0)
+
+
+def test_rows__move_the_trigger_of_a_stop_that_waits():
+    desk = Desk(actions.SCHEME_RAW, rows=1, reach=2, max_size=4)
+    desk.ask_for(11, 0, SELL, 0, 1)
+    desk.send()
+    assert desk.ask_for(2, 0, 0, 1, 3) == [(MODIFY, SELL, 102, 4)]
+    desk.send()
+    request = desk.account["requests"][0, 1]
+    assert (request["price"], request["trigger"], request["size"]) == (102, 102, 4)
+    desk.account["orders"][0, 0]["known_triggered"] = 1
+    desk.ask_for(2, 0, 0, 1, 3)
+    desk.send()
+    assert desk.account["requests"][0, 2]["trigger"] == enums.NO_TICK

@@ -1,6 +1,6 @@
 """A strategy drives an environment as it trades in the Backtester."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -14,7 +14,7 @@ from bt_gym.envs.strategy_policy import StrategyPolicy, Task
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.almgren_chriss import AlmgrenChriss
 from bt_gym.strategy.avellaneda_stoikov import AvellanedaStoikov
-from bt_gym.strategy.base import NOTHING
+from bt_gym.strategy.base import NOTHING, Kill, OrderUpdate
 from bt_gym.strategy.grid import GridMarketMaker
 from bt_gym.strategy.pov import Pov
 from bt_gym.strategy.twap import Twap
@@ -62,7 +62,49 @@ class Watcher(Strategy):
         return StrategyOutput([OrderRequest.limit(Side.BUY, 1, best.price), OrderRequest.market(Side.SELL, 1)])
 
 
-STRATEGIES: Mapping[str, Any] = {
+class Mixed(Strategy):
+    """Every kind of order that an action has, stops that follow the market among them."""
+
+    timer_interval_ns = CLOCK
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def on_market_event(self, event, context):
+        return NOTHING
+
+    def on_timer(self, timestamp, context):
+        market, live = context.market_state, context.pending_orders
+        bid, ask = market.best_bid(), market.best_ask()
+        if bid is None or ask is None:
+            return NOTHING
+        self.number += 1
+        turn, output = self.number % 8, StrategyOutput()
+        side, best, other = (Side.BUY, bid, ask) if self.number % 16 < 8 else (Side.SELL, ask, bid)
+        beyond = other.ticks + 2 * side.sign
+        if len(live) > 5:
+            output.cancellations.append(live[0].order_id)
+        if turn == 0:
+            output.orders.append(OrderRequest.limit(side, 2, other.price, time_in_force=enums.TIF_FOK))
+        elif turn == 1:
+            output.orders.append(OrderRequest.limit(side, 1, best.price, time_in_force=enums.TIF_DAY))
+        elif turn == 2:
+            output.orders.append(OrderRequest.limit(side, 1, other.price, post_only=enums.POST_ONLY_SLIDE))
+        elif turn == 3:
+            output.orders.append(OrderRequest.market_to_limit(side, 3))
+        else:
+            stops = [order for order in live if order.stop_price is not None and order.side == side]
+            if not stops:
+                output.orders.append(OrderRequest.stop(side, 2, market.price(beyond)))
+            elif turn % 2:
+                order = stops[0]
+                price = market.price(beyond - side.sign)
+                output.updates.append(OrderUpdate(order.order_id, order.size, order.price, stop_price=price))
+        return output
+
+
+STRATEGIES: dict[str, Any] = {
+    "mixed": Mixed,
     "avellaneda_stoikov": lambda: AvellanedaStoikov(gamma=0.05, k=3.0, interval_ms=200),
     "grid": lambda: GridMarketMaker(levels=1, half_spread=0.5, skew=0.1, size=2, max_position=8, interval_ms=200),
 }
@@ -161,26 +203,112 @@ def test_executions__do_the_order_of_their_episode(make):
     assert (done > 0.7).all()
 
 
-def test_policy__refuses_what_an_action_cant_say():
+class Wants(Strategy):
+    """Asks for the same whenever its timer strikes."""
+
+    timer_interval_ns = CLOCK
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def on_market_event(self, event, context):
+        return StrategyOutput(metrics={"mid": 1.0})
+
+    def on_timer(self, timestamp, context):
+        return self.answer
+
+
+LIMIT = OrderRequest.limit(Side.BUY, 1, 4000.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ([LIMIT], "on_timer returned list .*return a StrategyOutput"),
+        (StrategyOutput([4000.0]), "orders at .*float 4000.0 in it: it takes a list of OrderRequest"),
+        (StrategyOutput([OrderRequest.limit(Side.BUY, 1, "4000")]), "price: must be a number, got str '4000'"),
+        (
+            StrategyOutput([OrderRequest.stop(Side.BUY, 1, 6000.0, limit=6001.0)]),
+            "buy 1 stop_limit gtc price 6001.0 stop_price 6000.0 at .*: an action has no such order",
+        ),
+        (StrategyOutput([OrderRequest.limit(Side.BUY, 1, 6000.0, expires_at=1)]), "buy 1 limit gtd .*no such order"),
+        (StrategyOutput([OrderRequest.stop(Side.BUY, 1, 9000.0)]), "ticks from the best price: raise action.reach"),
+        (StrategyOutput([LIMIT]), "buy 1 limit gtc price 4000.0 at .*raise action.reach, now 5"),
+        (StrategyOutput([OrderRequest.market(Side.SELL, 3)]), "sell 3 market ioc .*1 to action.max_size, 2, lots"),
+        (StrategyOutput([OrderRequest.market(Side.BUY, 1)] * 2), "2 requests at .*an action has 1: raise action.rows"),
+        (
+            StrategyOutput([OrderRequest.market(Side.BUY, 1, symbol="ESH4")]),
+            "symbol 'ESH4': the environment trades SYN",
+        ),
+        (StrategyOutput([replace(LIMIT, price=None)]), "it has no price"),
+        (StrategyOutput(kill=Kill()), "an environment has no kill switch"),
+    ],
+)
+def test_policy__refuses_what_an_action_cant_say_with_the_strategys_name(answer, text):
+    env = single(action={"type": "raw", "rows": 1, "max_size": 2})
+    policy = StrategyPolicy(Wants(answer), env)
+    env.reset(seed=1)
+    with pytest.raises(ConfigError, match=f"strategy Wants: .*{text}"):
+        policy()
+
+
+def test_policy__refuses_other_actions_and_prices_off_the_grid():
     with pytest.raises(ConfigError, match=r"action\.type is quotes: make the environment"):
         StrategyPolicy(Watcher(), single())
+    env = single(action=RAW)
+    env.reset(seed=1)
+    best = float(env._batch.envs["market"]["mark2"][0] // 2) * 0.25
+    with pytest.raises(ConfigError, match="off the grid of ticks"):
+        StrategyPolicy(Wants(StrategyOutput([replace(LIMIT, price=best + 0.1)])), env)()
 
-    class Wants(Watcher):
-        def __init__(self, *orders: OrderRequest) -> None:
-            super().__init__()
-            self.orders = list(orders)
+
+def test_policy__notes_which_strategy_failed_and_when():
+    class Fails(Wants):
+        def on_timer(self, timestamp, context):
+            raise KeyError("mine")
+
+    env = single(action=RAW)
+    env.reset(seed=1)
+    with pytest.raises(KeyError) as caught:
+        StrategyPolicy(Fails(None), env)()
+    assert "strategy Fails: raised in on_timer at 20" in caught.value.__notes__[0]
+
+
+def test_strategy__that_only_tells_figures_does_not_take_back_what_it_asked_for():
+    class Tells(Wants):
+        subscriptions = EventKind.BOOK
+
+        def on_market_event(self, event, context):
+            return self.answer
 
         def on_timer(self, timestamp, context):
-            return StrategyOutput(list(self.orders))
+            return StrategyOutput(metrics={"mid": 1.0})
 
-    for orders, text in (
-        ([OrderRequest.stop(Side.BUY, 1, 6000.0)], "raw actions have market orders"),
-        ([OrderRequest.market(Side.BUY, 3)], "1 to action.max_size 2"),
-        ([OrderRequest.limit(Side.BUY, 1, 4000.0)], "raise action.reach, now 5"),
-        ([OrderRequest.market(Side.BUY, 1)] * 2, "raise action.rows"),
-    ):
-        env = single(action={"type": "raw", "rows": 1, "max_size": 2})
-        policy = StrategyPolicy(Wants(*orders), env)
+    env = single(action=RAW)
+    policy = StrategyPolicy(Tells(StrategyOutput([OrderRequest.market(Side.BUY, 1)])), env)
+    env.reset(seed=1)
+    env.step(policy())
+    assert policy()[0] == 6
+
+
+def test_strategy__is_a_new_one_when_an_episode_begins_again():
+    env = single(window_s=3.0, action=RAW)
+    policy = StrategyPolicy(Mixed(), env)
+
+    def play(steps):
         env.reset(seed=1)
-        with pytest.raises(ValueError, match=text):
-            policy()
+        return [env.step(policy())[1] for _ in range(steps)]
+
+    first = play(10)
+    assert any(first)
+    assert play(10) == first
+    assert play(4) == first[:4]
+
+
+def test_stops__are_no_quotes_in_the_features():
+    env = single(action=RAW, observation={"features": ["own_bid", "own_ask", "own_ask_in_flight"]})
+    env.reset(seed=1)
+    stop, limit, nothing = [11, 0, 1, 0, 0], [3, 0, 1, 50, 0], [0] * 35
+    assert env.step([*stop, *nothing])[0].tolist() == [0, 0, 0]
+    assert env._batch.envs["account"]["orders_live"][0] == 1
+    assert env.step([*limit, *nothing])[0].tolist() == [0, 1, 0]

@@ -17,25 +17,28 @@ from bt_gym.core.features import DEFAULT_FEATURES
 from bt_gym.data.tape import Tape
 from bt_gym.errors import ConfigError
 from bt_gym.strategy.policy import PolicyStrategy
-from tests.envs.make import ID, PRESETS, SECOND, assert_same, long_tape, sections, tapes
+from tests.envs.make import ID, PRESETS, SECOND, assert_same, long_tape, sections, session, tape_of, tapes
 
 CLOCK = 200_000_000
 EXECUTION = {"latency_model": {"network_latency_us": 20_000, "compute_latency_us": 300}}  # long: many races
 LIMITS = {"max_position": 10, "max_orders_per_second": 4}
 
 
-def backtester(strategy: PolicyStrategy, tape: Tape | None = None) -> Backtester:
+def backtester(strategy: PolicyStrategy, tape: Tape | None = None, execution: dict[str, Any] = EXECUTION) -> Backtester:
     config = BacktestConfig.from_dict(
         {
-            "backtest": {"risk_limits": LIMITS, "execution": EXECUTION},
+            "backtest": {"risk_limits": LIMITS, "execution": execution},
             "instruments": {"*": {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2}},
         }
     )
     return Backtester(config, files=[(tape or tapes()[0]).path]).add_strategy("policy", strategy)
 
 
-def hashed(observations: Any, preset: str) -> np.ndarray:
-    """An action that looks random and follows from every bit of the observation; it trades much."""
+def hashed(observations: Any, preset: str, cancels: int = 9) -> np.ndarray:
+    """An action that looks random and follows from every bit of the observation; it trades much.
+
+    With many `cancels` among `raw` orders, few enough rest for an environment's account.
+    """
     if isinstance(observations, dict):
         observations = np.concatenate(list(observations.values()), -1)
     rng = np.random.default_rng(zlib.crc32(observations.tobytes()))
@@ -47,8 +50,8 @@ def hashed(observations: Any, preset: str) -> np.ndarray:
     if preset == "target":
         return rng.integers(0, 3, 1)
     if preset == "raw":
-        rows = np.stack([rng.integers(0, count, 3) for count in (7, 4, 2, 5, 2)], 1)
-        rows[:, 0] = rng.choice([0, 1, 1, 1, 2, 3, 4, 5, 6], 3)  # few enough to rest for an environment's account
+        rows = np.stack([rng.integers(0, count, 3) for count in (12, 4, 2, 5, 2)], 1)
+        rows[:, 0] = rng.choice([0, *[1] * cancels, 2, 2, *range(3, 12)], 3)
         return rows.reshape(1, -1)
     if preset == "participation":
         return rng.integers(0, 10, 1)
@@ -60,6 +63,56 @@ def batch_of_one(observation: Any) -> Any:
     if isinstance(observation, dict):
         return {name: values[None] for name, values in observation.items()}
     return observation[None]
+
+
+def fills_of_both(
+    preset: str,
+    tape: Tape,
+    window: int,
+    observation: dict[str, Any],
+    execution: dict[str, Any] = EXECUTION,
+    cancels: int = 9,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Fills of an episode from the beginning of trading on, and its last info: the Backtester's are the same.
+
+    So is all that the policy sees.
+    """
+    data = {"tapes": (tape,)}
+    more = sections(
+        float(window),
+        data=data,
+        execution=execution,
+        risk=LIMITS,
+        decision={"interval_ms": CLOCK / 1e6},
+        observation=observation,
+    )
+    env = gym.make(ID, disable_env_checker=True, action=PRESETS[preset], **more).unwrapped
+    start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 2) * CLOCK
+    seen, _ = env.reset(seed=1, options={"start_ns": start})
+    theirs, log, known, truncated = [], [], 0, False
+    while not truncated:
+        theirs.append(seen)
+        seen, _, _, truncated, info = env.step(hashed(batch_of_one(seen), preset, cancels)[0])
+        row = env._batch.envs[0]
+        written = int(row["account"]["reports_written"])
+        log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
+        known = written
+
+    ours = []
+
+    def watched(observations: Any) -> np.ndarray:
+        ours.append(copy.deepcopy(observations))
+        return hashed(observations, preset, cancels)
+
+    run = backtester(PolicyStrategy(watched, env.config, start_ns=start, windows=1), tape, execution)
+    run.run()
+    assert_same(tuple(ours), tuple(map(batch_of_one, theirs)))
+    fills = run.accounts[0].metrics.account.fills
+    fills = fills[fills["ts_exchange"] <= start + window * SECOND]
+    wanted = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
+    assert fills.tobytes() == wanted.tobytes()
+    assert info["trades"] == len(wanted)
+    return fills, info
 
 
 @pytest.mark.parametrize(
@@ -80,39 +133,21 @@ def test_policy_strategy__sees_and_trades_what_the_environment_does(
         observation = observation | {"scaling": str(tmp_path / "scaling.json")}
         (tmp_path / "scaling.json").write_text(json.dumps(scaling))
     tape, window = (long_tape(), 230) if preset in ("spread", "avellaneda_stoikov") else (tapes()[0], 50)
-    decision = {"interval_ms": CLOCK / 1e6}
-    data = {"tapes": (tape,)}
-    more = sections(
-        float(window), data=data, execution=EXECUTION, risk=LIMITS, decision=decision, observation=observation
-    )
-    env = gym.make(ID, disable_env_checker=True, action=PRESETS[preset], **more).unwrapped
-    start = (int(env._batch.markets.spans["first"][0]) // CLOCK + 2) * CLOCK
-    observation, _ = env.reset(seed=1, options={"start_ns": start})
-    theirs, log, known, truncated = [], [], 0, False
-    while not truncated:
-        theirs.append(observation)
-        observation, _, _, truncated, info = env.step(hashed(batch_of_one(observation), preset)[0])
-        row = env._batch.envs[0]
-        written = int(row["account"]["reports_written"])
-        log += [row["log"][number % len(row["log"])].copy() for number in range(known, written)]
-        known = written
-
-    ours = []
-
-    def watched(observations: Any) -> np.ndarray:
-        ours.append(copy.deepcopy(observations))
-        return hashed(observations, preset)
-
-    run = backtester(PolicyStrategy(watched, env.config, start_ns=start, windows=1), tape)
-    run.run()
-    assert_same(tuple(ours), tuple(map(batch_of_one, theirs)))
-    fills = run.accounts[0].metrics.account.fills
-    fills = fills[fills["ts_exchange"] <= start + window * SECOND]
-    wanted = np.array([row for row in log if row["exec_type"] == enums.EXEC_TRADE])
-    assert len(wanted) >= 100
-    assert fills.tobytes() == wanted.tobytes()
+    fills, info = fills_of_both(preset, tape, window, observation)
+    assert len(fills) >= 100
     assert info["rejects_max_order_rate"] > 0
-    assert info["trades"] == len(wanted)
+
+
+def test_uncross_in_an_episode__fills_as_in_the_backtester():
+    """Trading stops for fifteen seconds and opens with an auction, in the middle of the window."""
+    tape = tape_of(session(script=((20, "pre_open"), (35, "auction"))).records, "uncross")
+    for auction, least in (("strictly_better", 1), ("none", 0)):
+        fills, info = fills_of_both("raw", tape, 50, {}, EXECUTION | {"auction": auction}, cancels=2)
+        crossed = (fills["liquidity"] == enums.LIQUIDITY_AUCTION).sum()
+        assert crossed >= least
+        assert crossed == 0 or least
+        assert len(fills) >= 50
+        assert info["rejects_capacity"] == 0
 
 
 def test_policy_strategy__starts_with_trading_and_goes_on_from_window_to_window():
