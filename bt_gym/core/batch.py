@@ -145,7 +145,7 @@ def _step_one(
         reason = episode["at_end"]
     elif episode["steps"] == settings["max_steps"]:
         reason = END_STEPS
-    observe(context, index, env, settings, records, events, blocks, rows, codes, out, False)
+    observe(context, index, env, settings, records, events, blocks, rows, codes, out)
 
     if settings["reward"] == REWARD_SHORTFALL:
         value = value_of(position, parent, episode["arrival2"], episode["arrival2"], tick_value)

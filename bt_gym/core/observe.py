@@ -21,8 +21,9 @@ def _frame_bytes(context, settings) -> int:
 
 
 @njit
-def _remember(context, index: int, env, settings, records, events, out, is_first: bool) -> None:
+def _remember(context, index: int, env, settings, records, events, out) -> None:
     """What has been observed joins the environment's frames."""
+    is_first = env["episode"]["steps"] == 0
     size = _frame_bytes(context, settings)
     address = context[FRAMES] + index * size
     if settings["height"] > 0:
@@ -54,8 +55,8 @@ def read(context, env, records, events, blocks, rows, codes, out) -> None:
 
 
 @njit
-def observe(context, index: int, env, settings, records, events, blocks, rows, codes, out, is_first: bool) -> None:
+def observe(context, index: int, env, settings, records, events, blocks, rows, codes, out) -> None:
     """The observation at a decision time, which joins the frames."""
     read(context, env, records, events, blocks, rows, codes, out)
     if context[FRAMES + 1] > 0:
-        _remember(context, index, env, settings, records, events, out, is_first)
+        _remember(context, index, env, settings, records, events, out)

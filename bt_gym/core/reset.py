@@ -182,4 +182,4 @@ def begin(context, index: int, env, request, sources, settings, codes, out) -> N
     _reset_one(context, index, request)
     records, events, blocks, rows = open_tape(sources, env["episode"]["source"])
     look(env["memory"], env["market"], events, rows, env["now"], settings["lags"], settings["depth"])
-    observe(context, index, env, settings, records, events, blocks, rows, codes, out, True)
+    observe(context, index, env, settings, records, events, blocks, rows, codes, out)

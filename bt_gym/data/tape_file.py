@@ -167,8 +167,8 @@ def read_columns(path: Path) -> dict[str, np.ndarray]:
 
 def _view(column: pa.ChunkedArray, dtype: np.dtype) -> np.ndarray:
     rows = column.chunk(0).values
-    values = rows.values.to_numpy(zero_copy_only=True)
-    return values[rows.offset * rows.type.list_size :].view(dtype)[: len(rows)]
+    values = rows.values.buffers()[1]  # its own `to_numpy` imports pandas, where that is installed
+    return np.frombuffer(values, dtype, len(rows), rows.offset * dtype.itemsize)
 
 
 def read_metadata(path: Path) -> tuple[dict[str, Any], bool]:
