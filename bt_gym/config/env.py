@@ -19,6 +19,7 @@ from bt_gym.config.env_action import (
 from bt_gym.config.execution import ExecutionConfig
 from bt_gym.config.instruments import InstrumentConfig
 from bt_gym.config.risk import RiskLimitsConfig
+from bt_gym.errors import ConfigError
 
 
 def _plain(value: Any) -> Any:
@@ -43,7 +44,8 @@ class EnvDataConfig(Section):
     catalogue: File | None = None
     """Folder of the catalogue; the user's own unless given."""
     split: Literal["train", "validation", "test"] = "train"
-    """Part of the synthetic data set, which has no validation days, or of the days of `symbol`."""
+    """Part of the synthetic data set, which has no validation days, or of the days of `symbol`; what files and tapes
+    are, which are taken whole."""
     validation: Share = 0.15
     """Number of days, or a share of them below 1, before the test days (`bt_gym.data.splits`)."""
     test: Share = 0.15
@@ -157,10 +159,10 @@ class EnvConfig(Section):
         return self
 
     @classmethod
-    def from_sections(cls, **sections: Any) -> Self:
+    def from_sections(cls, split: str | None = None, **sections: Any) -> Self:
         """From keywords: a section is a model, a dict, the path of a YAML file with its keys, or None for defaults.
 
-        What a section leaves out is the task's own default.
+        What a section leaves out is the task's own default; `split` is short for that key of `data`.
 
         Raises:
             ConfigError: something is wrong: every problem, one per line.
@@ -171,7 +173,9 @@ class EnvConfig(Section):
                 section = {"type": section}
             if isinstance(section, Section):
                 section = section.model_dump(exclude_unset=True)
-            elif isinstance(section, str | Path):
+            elif isinstance(section, str | Path) and name in cls.model_fields:
+                if not Path(section).is_file():
+                    raise ConfigError(f"{name} is '{section}': give a dict, a model, or the path of a YAML file")
                 section = _yaml.read(section).data
             if isinstance(section, Mapping) and name in cls.model_fields:
                 default = cls.model_fields[name].default
@@ -180,6 +184,8 @@ class EnvConfig(Section):
                 section = {**own, **section} if is_same else section
             if section is not None:
                 data[name] = section
+        if split is not None:
+            data["data"] = {**data.get("data", {}), "split": split}
         return validate(cls, data)
 
 

@@ -52,6 +52,7 @@ class Sections(TypedDict, total=False):
     """Keywords of an environment: each a dict, a model of `bt_gym.config.env`, the path of a YAML file, or None."""
 
     data: Any  # or tapes, or files
+    split: Any  # short for `data={"split": ...}`
     execution: Any
     risk: Any
     decision: Any
@@ -383,8 +384,11 @@ def _data_of(sections: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tape] | 
         tapes = [one for one in data if isinstance(one, Tape)] or None
         if tapes is None or len(tapes) < len(data):
             sections["data"] = {"files": [str(one) for one in data if not isinstance(one, Tape)]}
-    elif isinstance(data, str | Path) and str(data).endswith((SUFFIX, ".dbn", ".dbn.zst")):
-        sections["data"] = {"files": [str(data)]}
+    elif isinstance(data, str | Path):
+        if str(data).endswith((SUFFIX, ".dbn", ".dbn.zst")):
+            sections["data"] = {"files": [str(data)]}
+        elif not Path(data).is_file():
+            raise ConfigError(f"data is '{data}': name a tape ({SUFFIX}), a .dbn or .dbn.zst file, or a YAML file")
     if tapes is not None and not isinstance(sections.get("data"), Mapping):
         sections["data"] = None
     return sections, tapes

@@ -49,7 +49,7 @@ def fit_scaling(
         raise ConfigError("observation.form is image: it has no features to scale")
     if split != "train":
         raise ConfigError(f"split is {split!r}: scaling is fitted on the training days only, give train")
-    is_held_out = config.data.split != "train" and (config.data.symbol is not None or not config.data.files)
+    is_held_out = config.data.split != "train"
     if any(tape.path.parent.name == DEFAULT.name for tape in tapes):
         is_held_out |= bool({tape.key for tape in tapes} & {tape.key for tape in default_tapes("test")})
     if is_held_out:

@@ -306,6 +306,8 @@ class BtVectorEnv(VectorEnv):
             raise TypeError(f"seed is {seed!r}: give an integer, or a list of one for each environment")
         if len(seed) != self.num_envs:
             raise ValueError(f"seed has {len(seed)} values for {self.num_envs} environments: give one each")
+        if wrong := [one for one in seed if one is not None and not (isinstance(one, int | np.integer) and one >= 0)]:
+            raise ValueError(f"seed has {wrong[0]!r}: must be an integer from 0 on, or None")
         fresh = None if self._is_reset or None not in seed else self.np_random.integers(0, 2**62, self.num_envs)
         return np.array(
             [

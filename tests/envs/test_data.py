@@ -9,9 +9,10 @@ from bt_gym.config.env import MarketMakingConfig
 from bt_gym.data import dbn
 from bt_gym.data.synthetic import generate
 from bt_gym.data.tape import ingest
+from bt_gym.envs.scaling import fit_scaling
 from bt_gym.envs.single_env import BtEnv
 from bt_gym.errors import ConfigError, TapeError
-from tests.envs.make import BRISK, sections, single
+from tests.envs.make import BRISK, sections, single, tapes
 
 DAYS = ("2026-01-05", "2026-01-06", "2026-01-07", "2026-01-08")
 FACTS = {"*": {"tick_size": 0.25, "multiplier": 50, "fee_per_contract": 2}}
@@ -69,3 +70,31 @@ def test_observation__knows_the_names_of_the_original_design():
     assert not {"time_sin", "time_cos"} & set(env.feature_names)
     assert len(env.feature_names) == len(single().feature_names) - 2
     assert single(observation={"use_time_features": True}).feature_names == single().feature_names
+
+
+def test_split__is_a_keyword_too(folder):
+    data = {"symbol": BRISK.symbol, "catalogue": str(folder), "instruments": FACTS, "window_s": 5.0, "test": 1}
+    env = BtEnv(data=data, split="test")
+    assert env.config.data == BtEnv(data={**data, "split": "test"}).config.data
+    assert MarketMakingConfig.from_sections(split="test").data.split == "test"
+    for given in ({"tapes": tapes()}, {"files": [str(tapes()[0].path)], "instruments": FACTS}):
+        with pytest.raises(ConfigError, match="scaling is fitted on the training days only"):
+            fit_scaling(BtEnv(data=given, split="test"), rows=64)
+
+
+@pytest.mark.parametrize(
+    ("sections", "text"),
+    [
+        ({"action": "raw"}, "action is 'raw': give a dict, a model, or the path of a YAML file"),
+        ({"risk": "none.yaml"}, "risk is 'none.yaml': give a dict"),
+        (
+            {"data": "session.parquet"},
+            r"data is 'session.parquet': name a tape \(.tape.arrow\), a .dbn or .dbn.zst file",
+        ),
+        ({"data": "."}, "data is '.': name a tape"),
+        ({"decisions": "fast.yaml"}, "decisions: unknown key; did you mean decision"),
+    ],
+)
+def test_text__that_is_no_file_is_refused_in_words(sections, text):
+    with pytest.raises(ConfigError, match=text):
+        BtEnv(**sections)

@@ -268,6 +268,12 @@ def test_seeds__int_is_the_list_of_seed_plus_index():
     assert np.any(one.reset()[0] != other.reset(seed=4)[0])
 
 
+@pytest.mark.parametrize("wrong", [-1, 1.5, "1"])
+def test_seeds__of_a_list_are_integers_from_0_on(wrong):
+    with pytest.raises(ValueError, match=f"seed has {wrong!r}: must be an integer from 0 on, or None"):
+        vector(2).reset(seed=[1, wrong])
+
+
 def test_reset_mask__resets_those_alone_and_stays_in_the_options():
     env, twin = vector(3, autoreset_mode="Disabled"), vector(3, autoreset_mode="Disabled")
     for one in (env, twin):
