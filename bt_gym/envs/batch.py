@@ -106,7 +106,13 @@ class Batch:
         self.shaping = None if shaping is None else load(shaping, "reward.shaping")
         self.steps = np.zeros(0 if shaping is None else count, rewards.step_dtype)
         self.final_frames = self.form.new_frames(count if autoreset == env_state.RESET_SAME_STEP else 0)
-        self.context = env_state.make_context(
+        self.context = self._make_context()
+        self.action_space = _action_space(self.scheme)
+        self.observation_space = _observation_space(self.form)
+        self.forget_requests()
+
+    def _make_context(self) -> np.ndarray:
+        return env_state.make_context(
             self.envs,
             self.markets.templates,
             self.markets.sources,
@@ -119,9 +125,20 @@ class Batch:
             self.form.scaling,
             self.steps,
         )
-        self.action_space = _action_space(self.scheme)
-        self.observation_space = _observation_space(self.form)
-        self.forget_requests()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
+        """One that goes on by itself from here; what is only read is shared."""
+        twin = object.__new__(Batch)
+        twin.__dict__.update(self.__dict__)
+        for name in ("envs", "requests", "frames", "final_frames", "steps"):
+            setattr(twin, name, getattr(self, name).copy())
+        twin.context = twin._make_context()
+        return twin
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "an environment can't be pickled: make it where it is needed, and pickle a vector's get_state()"
+        )
 
     def _settings(self, autoreset: int, max_steps: int | None) -> np.ndarray:
         config = self.config
@@ -413,6 +430,9 @@ class Workers:
             jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
             threading.Thread(target=self._work, args=(jobs, self._results), daemon=True).start()
             self._jobs.append(jobs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Workers":
+        return Workers(self.count)
 
     @staticmethod
     def _work(jobs: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]") -> None:

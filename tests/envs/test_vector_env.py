@@ -2,6 +2,7 @@
 
 import copy
 import os
+import pickle
 import threading
 import warnings
 from pathlib import Path
@@ -245,6 +246,24 @@ def test_state__of_an_environment_made_otherwise_is_refused(other, name):
     for wrong in (None, {}, {"envs": 1}):
         with pytest.raises(ValueError, match="state isn't one of get_state"):
             env.set_state(wrong)
+
+
+@pytest.mark.parametrize("make", [lambda: vector(256, threads=2, window_s=1.0), lambda: single(window_s=3.0)])
+def test_deepcopy__goes_on_by_itself(make):
+    env = make()
+    env.reset(seed=1)
+    acts = drawn(env, 1, 8)
+    env.step(acts[0])
+    twin, third = copy.deepcopy(env), copy.deepcopy(env)
+    ours = [env.step(act) for act in acts[1:]]
+    assert np.any(ours[-1][0] != ours[0][0])
+    assert_same(tuple(ours), tuple(twin.step(act) for act in acts[1:]))
+    assert_same(tuple(ours[:3]), tuple(third.step(act) for act in acts[1:4]))
+
+
+def test_pickle__is_refused_as_the_state_lies_in_this_process():
+    with pytest.raises(TypeError, match="can't be pickled: make it where it is needed"):
+        pickle.dumps(vector(2))
 
 
 def test_arrays__are_new_each_time():
