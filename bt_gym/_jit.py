@@ -43,6 +43,16 @@ def njit(function: F) -> F:
     return _compiler(function, lambda cache: numba.njit(cache=cache, nogil=True, _nrt=False)(function))
 
 
+def inlined(function: F) -> F:
+    """`njit` for a kernel that becomes a part of each one that calls it, where a call would take as long as the rest.
+
+    LLVM judges by size alone and calls what runs for every record: a compiler of tapes takes a fifth less without.
+    """
+    return _compiler(
+        function, lambda cache: numba.njit(cache=cache, nogil=True, _nrt=False, forceinline=True)(function)
+    )
+
+
 def allocating(function: F) -> F:
     """`njit` for a kernel that makes arrays. What it returns is freed by Python or another such kernel only."""
     return _compiler(function, lambda cache: numba.njit(cache=cache, nogil=True, _nrt=True)(function))
@@ -150,13 +160,13 @@ def _ask_for_line(_: Any, address: Any) -> Any:
     return types.void(types.int64), codegen
 
 
-@numba.njit(nogil=True, _nrt=False)
+@numba.njit(nogil=True, _nrt=False, forceinline=True)
 def lowest_bit(word: int) -> int:
     """Place of the lowest bit of an integer that isn't 0, for kernels."""
     return _count_zeros(word)
 
 
-@numba.njit(nogil=True, _nrt=False)
+@numba.njit(nogil=True, _nrt=False, forceinline=True)
 def prefetch(address: int, lines: int) -> None:
     """For kernels: asks for cache lines (64 bytes) that will be read soon; a wrong address does no harm."""
     for number in range(lines):

@@ -288,7 +288,8 @@ def facts(
 
     markets = {file.name: study(file, symbol=symbol, tick_size=tick_size)}
     if against is not None:
-        name = against.name if against.name != file.name else str(against)
+        names = (against.name, str(against), f"{against} {against_symbol or 'again'}")
+        name = next(name for name in names if name not in markets)
         markets[name] = study(against, symbol=against_symbol, tick_size=against_tick_size)
     if report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
@@ -371,6 +372,8 @@ def synth(
     """Make a synthetic session as a genuine DBN file."""
     from bt_gym.data.synthetic import generate
 
+    if not out.name.endswith((".dbn", ".dbn.zst")):
+        raise ConfigError(f"--out {out}: the file will be DBN: give a name that ends in .dbn or .dbn.zst")
     session = generate(seed, minutes * 60, profile)
     out.parent.mkdir(parents=True, exist_ok=True)
     session.write(out)

@@ -218,6 +218,9 @@ def test_facts__of_two_markets_beside_each_other(tmp_path: Path):
     assert (tmp_path / "out" / "facts.html").read_text().count("<svg") == 8
     both = json.loads(bt_gym("facts", "1.dbn", "--against", "2.dbn", "--json", folder=tmp_path).stdout)
     assert list(both) == ["1.dbn", "2.dbn"]
+    same = bt_gym("facts", "1.dbn", "--against", "1.dbn", "--against-symbol", "SYNH6", "--json", folder=tmp_path)
+    first, again = json.loads(same.stdout).items()
+    assert (first[0], again[0], first[1]) == ("1.dbn", "1.dbn SYNH6", again[1])
     refused(bt_gym("facts", "3.dbn", folder=tmp_path), "3.dbn", "No such file")
 
 
@@ -270,15 +273,16 @@ def test_tape__that_does_not_fit_is_refused(session: Path, tmp_path: Path):
 
 def test_place__that_cannot_be_written_is_named(session: Path, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.dbn").mkdir()
     output = ("--set", "backtest.output.metrics_file=file/metrics.parquet")
     refused(bt_gym("backtest", CONFIG, "--data", session, *output, folder=tmp_path), "file: ", "check the path")
-    refused(bt_gym("synth", "--minutes", 0, "-o", "folder", folder=tmp_path), "folder: ", "check the path")
+    refused(bt_gym("synth", "--minutes", 0, "-o", "folder.dbn", folder=tmp_path), "folder.dbn: ", "check the path")
+    refused(bt_gym("synth", "--minutes", 0, "-o", "x.txt", folder=tmp_path), "--out x.txt", "ends in .dbn or .dbn.zst")
     refused(
         bt_gym("ingest", session, "--tick-size", 0.25, "--out", "file", folder=tmp_path), "file: ", "another folder"
     )
-    assert {path.name for path in tmp_path.iterdir()} <= {"file", "folder", "tapes"}
-    assert not list((tmp_path / "folder").iterdir())
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "folder.dbn", "tapes"}
+    assert not list((tmp_path / "folder.dbn").iterdir())
 
 
 def test_config__names_the_line_and_the_nearest_key(session: Path, tmp_path: Path):

@@ -1,16 +1,19 @@
 """The full order book (L3): every order, its place in the queue, and the price levels.
 
-One record holds all of it, so that a copy is a snapshot. Orders sit in slots (slot 0 means "none") that a hash table
-finds by order id; the orders of a level form a doubly linked list, front of the queue first; the levels of a side are
-sorted with the best one last, where nearly all changes happen. Price is in ticks, size in lots.
+One record holds all of it, so that a copy is a snapshot. Orders sit in slots that a hash table finds by order id; slot
+0 means "none", and what is written there to save a branch nobody reads. The orders of a level form a doubly linked
+list, front of the queue first; the levels of a side are sorted with the best one last, where nearly all changes happen.
+Price is in ticks, size in lots.
 
 Rules of the messages (Databento, "State management of resting orders"; CME, "Order Functionalities") are in
 `keeps_place` and in the callers: the compiler and `validate` read the same book.
 """
 
+from functools import cache
+
 import numpy as np
 
-from bt_gym._jit import allocating, njit
+from bt_gym._jit import allocating, inlined, njit, prefetch
 from bt_gym.core.enums import NO_TICK
 
 SMALL_BOOK = 15
@@ -22,8 +25,8 @@ order_dtype = np.dtype(
         ("tick", "<i4"),
         ("size", "<i4"),  # displayed lots
         ("priority", "<i4"),  # given by the caller: grows with every new place in a queue
-        ("previous", "<i4"),  # slot of the order before it in the queue, 0 for the first
-        ("next", "<i4"),  # slot of the order behind it, 0 for the last; chains the free slots
+        ("previous", "<u4"),  # slot of the order before it in the queue, 0 for the first
+        ("next", "<u4"),  # slot of the order behind it, 0 for the last; chains the free slots
         ("side", "<i4"),
         ("filled", "<i4"),  # displayed lots executed in event `stamp`, which its later C or M will take off
         ("to_book", "<i4"),  # displayed lots that C's and M's of event `stamp` take off: no F may book more
@@ -38,22 +41,27 @@ level_dtype = np.dtype(
         ("key", "<i4"),  # tick of a bid, -tick of an ask: larger is better
         ("count", "<i4"),  # orders
         ("size", "<i8"),  # lots
-        ("head", "<i4"),  # slot of the first order in the queue
-        ("tail", "<i4"),
+        ("head", "<u4"),  # slot of the first order in the queue
+        ("tail", "<u4"),
     ],
     align=True,
 )
 
 
+_SLOT_BYTES = 4
+_ORDER_BYTES = order_dtype.itemsize
+
+
+@cache
 def book_dtype(bits: int) -> np.dtype:
     """A book of 2**bits - 1 orders and 2**(bits - 2) levels a side. Kernels compile once for each size."""
     return np.dtype(
         [
             ("orders_live", "<i4"),
-            ("slots_used", "<i4"),  # slots ever used; higher ones are untouched
-            ("free", "<i4"),  # first slot of the chain of freed ones
+            ("slots_used", "<u4"),  # slots ever used; higher ones are untouched
+            ("free", "<u4"),  # first slot of the chain of freed ones
             ("levels_live", "<i4", (2,)),
-            ("table", "<i4", (2 << bits,)),  # slot by hash of the order id, 0 empty
+            ("table", "<u4", (2 << bits,)),  # slot by hash of the order id, 0 empty
             ("orders", order_dtype, (1 << bits,)),
             ("levels", level_dtype, (2, 1 << (bits - 2))),
         ],
@@ -118,7 +126,7 @@ def is_full(book) -> bool:
     )
 
 
-@njit
+@inlined
 def _home(book, order_id: int) -> int:
     mixed = ((order_id ^ (order_id >> 29)) & 0xFFFFFFFF) * 1540483477
     return (mixed >> 16) & (book["table"].shape[0] - 1)
@@ -141,7 +149,7 @@ def rehash(book) -> None:
                 slot = orders[slot]["next"]
 
 
-@njit
+@inlined
 def find(book, order_id: int) -> int:
     """Slot of the order, 0 when it isn't in the book."""
     table, orders = book["table"], book["orders"]
@@ -154,7 +162,20 @@ def find(book, order_id: int) -> int:
         entry = (entry + 1) & mask
 
 
-@njit
+@inlined
+def expect(book, order_id: int) -> None:
+    """Asks memory for the place in the table where `find` will look soon."""
+    prefetch(book["table"].ctypes.data + _SLOT_BYTES * _home(book, order_id), 1)
+
+
+@inlined
+def expect_order(book, order_id: int) -> None:
+    """Asks memory for the order itself, once its place in the table is here."""
+    slot = np.int64(book["table"][_home(book, order_id)])
+    prefetch(book["orders"].ctypes.data + _ORDER_BYTES * slot, 1)
+
+
+@inlined
 def _forget(book, order_id: int) -> None:
     """Takes the id out of the table; later entries of its run move up, so that no tombstones pile up."""
     table, orders = book["table"], book["orders"]
@@ -175,7 +196,7 @@ def _forget(book, order_id: int) -> None:
     table[hole] = 0
 
 
-@njit
+@inlined
 def find_level(book, side: int, tick: int) -> int:
     """Index of the level in `book["levels"][side]`, or -1 - index where it would have to be inserted."""
     levels = book["levels"]
@@ -204,7 +225,7 @@ def find_level(book, side: int, tick: int) -> int:
     return -1 - low
 
 
-@njit
+@inlined
 def _link(book, slot: int) -> None:
     """Puts the order at the back of the queue of its level."""
     orders, levels = book["orders"], book["levels"]
@@ -227,16 +248,14 @@ def _link(book, slot: int) -> None:
     tail = level["tail"]
     order["previous"] = tail
     order["next"] = 0
-    if tail == 0:
-        level["head"] = slot
-    else:
-        orders[tail]["next"] = slot
+    orders[tail]["next"] = slot
+    level["head"] = level["head"] if tail else slot
     level["tail"] = slot
     level["count"] += 1
     level["size"] += order["size"]
 
 
-@njit
+@inlined
 def _unlink(book, slot: int) -> None:
     """Takes the order out of its queue, and its level out of the book when it was the last one."""
     orders, levels = book["orders"], book["levels"]
@@ -244,14 +263,11 @@ def _unlink(book, slot: int) -> None:
     side = order["side"]
     index = find_level(book, side, order["tick"])
     level = levels[side, index]
-    if order["previous"] == 0:
-        level["head"] = order["next"]
-    else:
-        orders[order["previous"]]["next"] = order["next"]
-    if order["next"] == 0:
-        level["tail"] = order["previous"]
-    else:
-        orders[order["next"]]["previous"] = order["previous"]
+    previous, following = order["previous"], order["next"]
+    orders[previous]["next"] = following
+    orders[following]["previous"] = previous
+    level["head"] = level["head"] if previous else following
+    level["tail"] = level["tail"] if following else previous
     level["count"] -= 1
     level["size"] -= order["size"]
     if level["count"] == 0:
@@ -261,7 +277,7 @@ def _unlink(book, slot: int) -> None:
         book["levels_live"][side] = live
 
 
-@njit
+@inlined
 def add(book, order_id: int, side: int, tick: int, size: int, priority: int) -> int:
     """Puts a new order at the back of its level; the id must not be in the book, which must not be full."""
     slot = book["free"]
@@ -290,7 +306,7 @@ def add(book, order_id: int, side: int, tick: int, size: int, priority: int) -> 
     return slot
 
 
-@njit
+@inlined
 def remove(book, slot: int) -> None:
     """Takes the order out of the book."""
     order = book["orders"][slot]
@@ -323,7 +339,7 @@ def requeue(book, slot: int, side: int, tick: int, size: int, priority: int) -> 
     _link(book, slot)
 
 
-@njit
+@inlined
 def keeps_place(order, side: int, tick: int, size: int, filled: int) -> bool:
     """Whether an `M` to `size` at `side` and `tick` leaves the order its place in the queue.
 

@@ -5,7 +5,7 @@ Kernels that the compilers of orders (`bt_gym.data.compiler`) and of levels (`bt
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import inlined, njit
 from bt_gym.core import enums
 from bt_gym.core.tape import (
     BLOCK_DRIFT_TICKS,
@@ -24,7 +24,7 @@ from bt_gym.data.proof import UNBOUNDED
 from bt_gym.data.status import UNKNOWN
 
 
-@njit
+@inlined
 def emit(state, kind: int, side: int, tick: int, size: int, priority: int, gone: bool) -> None:
     if not -MAX_TICK < tick < MAX_TICK:
         state["count"]["far_prices"] += 1
@@ -39,7 +39,7 @@ def emit(state, kind: int, side: int, tick: int, size: int, priority: int, gone:
         state["event_flags"] |= enums.EVENT_BOOK
 
 
-@njit
+@inlined
 def side_of(code: int) -> int:
     return enums.BID if code == dbn.SIDE_BID else enums.ASK if code == dbn.SIDE_ASK else -1
 
@@ -151,7 +151,7 @@ def emit_trade(state, message, tick_size: int, auction: bool) -> None:
     emit(state, kind, resting, tick, size, -1, False)
 
 
-@njit
+@inlined
 def _best(book, side: int) -> tuple[int, int]:
     """Price and displayed lots of the best level that is on the tape; `NO_TICK` and 0 when there is none."""
     for i in range(book["levels_live"][side] - 1, -1, -1):
@@ -162,7 +162,7 @@ def _best(book, side: int) -> tuple[int, int]:
     return np.int64(enums.NO_TICK), np.int64(0)
 
 
-@njit
+@inlined
 def publish(state, book, ts_event: int, snapshot: bool) -> None:
     """Closes the event under way: clocks, best prices, phase, and the next checkpoint when one is due."""
     ts_recv = state["group_recv"]
@@ -268,11 +268,17 @@ def change_status(state, book, change) -> None:
 
 
 @njit
+def end_snapshot(state, book) -> None:
+    """The snapshot under way is complete."""
+    state["in_snapshot"] = 0
+    publish(state, book, 0, True)
+
+
+@njit
 def end_listing(state, book) -> None:
     """Another instrument goes on under the symbol: an event that clears the book, which is unknown from here on."""
     if state["in_snapshot"]:
-        state["in_snapshot"] = 0
-        publish(state, book, 0, True)
+        end_snapshot(state, book)
     l3.clear(book)
     state["compare"] = 0
     state["suspect"] = COLD

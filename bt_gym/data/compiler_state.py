@@ -1,5 +1,7 @@
 """What a compiler knows besides the book, and what its kernels tell the shell."""
 
+from functools import cache
+
 import numpy as np
 
 from bt_gym.core.tape import block_dtype, event_dtype, record_dtype
@@ -79,6 +81,7 @@ FIELDS = [
 ]
 
 
+@cache
 def state_dtype(bits: int) -> np.dtype:
     """What a compiler knows besides the book, and room for 2**bits tape records to hand out.
 

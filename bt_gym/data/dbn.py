@@ -27,7 +27,7 @@ import zstandard
 from bt_gym._jit import njit
 from bt_gym.data import symbology
 from bt_gym.data.files import ByteStream, Digest, ahead, replace_file
-from bt_gym.data.symbology import EPOCH, NS_PER_DAY, Interval, Selection
+from bt_gym.data.symbology import EPOCH, NS_PER_DAY, Bounds, Interval, Selection, bounds_of, survey
 from bt_gym.errors import CorruptFileError, EmptyDataError, FormatError, SchemaError, SymbolError, TruncatedFileError
 
 mbo_dtype = np.dtype(
@@ -129,7 +129,7 @@ DBZ_MAGIC = b"DBZ"  # at byte 8: the skippable zstd frame that the legacy format
 MAX_METADATA_BYTES = 1 << 30
 MAX_RECORD_BYTES = 255 * 4  # the length of any record is one byte, in words
 DECODE_BYTES = 1 << 20
-CHUNK_RECORDS = 1 << 14  # read at once: they stay in the cache of a core
+CHUNK_RECORDS = 1 << 15  # read at once, 2 MB: what Python does for each chunk is little beside the rest
 FRAME_RECORDS = 1 << 20  # of one zstd frame that is written
 KNOWN_RTYPES = np.isin(np.arange(256), [int(rtype) for rtype in databento_dbn.RType.variants()])
 M = TypeVar("M")
@@ -217,7 +217,7 @@ class DbnFile:
         found = 0
         publishers: set[int] = set()
         with closing(ahead(self.read(max_records=max_records, digest=digest))) as chunks:
-            for records in chunks:
+            for records, _ in chunks:
                 if selection is not None:
                     mask = selection.mask(records)
                     records = records if mask.all() else records[mask]
@@ -243,8 +243,8 @@ class DbnFile:
 
     def read(
         self, *, max_records: int = CHUNK_RECORDS, digest: Digest | None = None
-    ) -> Generator[np.ndarray, None, None]:
-        """All records of the file's schema as `chunks` yields them, read when they are asked for; there may be none."""
+    ) -> Generator[tuple[np.ndarray, Bounds], None, None]:
+        """All records of the file's schema, cut as by `chunks`, with their bounds; read when they are asked for."""
         self.skipped.clear()
         dtype, rtype = self._layout
         words = dtype.itemsize // 4 + 2 * self.ts_out
@@ -258,10 +258,14 @@ class DbnFile:
                 buffer = np.empty(capacity, np.uint8)
                 buffer[: len(rest)] = rest
                 filled = len(rest) + stream.fill(buffer.data[len(rest) :])
-                kept, used, seen, bad = self._pack(buffer[:filled], words)
+                bounds, kept, used, seen, bad = self._pack(buffer[:filled], words)
                 records = buffer[:kept].view(dtype)
-                for first in range(0, len(records), max_records):
-                    yield records[first : first + max_records]
+                if bounds and len(records) <= max_records:
+                    yield records, bounds
+                else:
+                    for first in range(0, len(records), max_records):
+                        part = records[first : first + max_records]
+                        yield part, bounds_of(part)
                 offset, number, rest = offset + used, number + seen, buffer[used:filled].copy()
                 if bad:
                     raise CorruptFileError(
@@ -274,26 +278,22 @@ class DbnFile:
                 "fetch the file again"
             )
 
-    def _pack(self, buffer: np.ndarray, words: int) -> tuple[int, int, int, bool]:
-        """Bring the wanted records of a buffer to its front, as `_pack` does; almost always they are all there is."""
+    def _pack(self, buffer: np.ndarray, words: int) -> tuple[Bounds | None, int, int, int, bool]:
+        """Bring the wanted records of a buffer to its front, as `_pack` does; almost always they are all there is.
+
+        Then their bounds come first, else None.
+        """
         dtype, wanted = self._layout
-        if not self.ts_out and len(buffer) % dtype.itemsize == 0:
+        if not self.ts_out and len(buffer) and len(buffer) % dtype.itemsize == 0:
             records = buffer.view(dtype)
-            if _all_wanted(records, words, wanted):
-                return len(buffer), len(buffer), len(records), False
+            all_wanted, bounds = survey(records, words, wanted)
+            if all_wanted:
+                return bounds, len(buffer), len(buffer), len(records), False
         skipped = np.zeros(256, np.int64)
         result = _pack(buffer, wanted, dtype.itemsize, words, KNOWN_RTYPES, skipped)
         for rtype in np.flatnonzero(skipped):
             self.skipped[databento_dbn.RType.from_int(int(rtype)).name.lower()] += int(skipped[rtype])
-        return result
-
-
-@njit
-def _all_wanted(records, words, wanted) -> bool:
-    wrong = 0
-    for i in range(len(records)):
-        wrong += (records[i]["length"] != words) | (records[i]["rtype"] != wanted)
-    return wrong == 0
+        return None, *result
 
 
 @njit

@@ -336,7 +336,7 @@ def _survival(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def rows(markets: Mapping[str, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """The facts in words: (fact, what the literature expects, value for each market).
+    """The facts in words: (fact, what the literature expects, value for each market or `-` where there is none).
 
     Args:
         markets: {name: result of `measure`}.
@@ -348,7 +348,7 @@ def rows(markets: Mapping[str, dict[str, Any]]) -> list[tuple[str, ...]]:
             values: Any = facts
             for key in keys:
                 values = values[key]
-            cells.append(", ".join(f"{value:.3g}" for value in np.ravel(list(np.atleast_1d(values)))))
+            cells.append(", ".join(f"{value:.3g}" if np.isfinite(value) else "-" for value in np.ravel(values)))
         found.append((title, expected, *cells))
     return found
 

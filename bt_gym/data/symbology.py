@@ -104,16 +104,13 @@ class Splitter:
         """All ids that it knows."""
         return tuple(self._spans)
 
-    def split(self, records: np.ndarray) -> list[Part]:
-        """The parts of (R,) records that belong to a selection.
+    def split(self, records: np.ndarray, bounds: Bounds) -> list[Part]:
+        """The parts of records (R,), R >= 1, with their bounds, that belong to a selection.
 
         Records of one instrument stay in their order; each part is of one instrument id.
         """
-        if not len(records):
-            return []
         ids = records["instrument_id"]
         parts = []
-        bounds = bounds_of(records)
         if bounds.lowest_id == bounds.highest_id:
             by_id = [records]
         elif len(self._spans) <= FEW_IDS:  # a comparison each is cheaper than to sort
@@ -138,31 +135,40 @@ class Splitter:
 
 def bounds_of(records: np.ndarray) -> Bounds:
     """The bounds of records (R,), R >= 1."""
-    return Bounds(*_bounds(records))
+    return survey(records, 0, 0)[1]
+
+
+def survey(records: np.ndarray, words: int, rtype: int) -> tuple[bool, Bounds]:
+    """Whether all records (R,), R >= 1, have this length and rtype, and their bounds, in one reading."""
+    alike, *bounds = _survey(records, words, rtype)
+    return alike, Bounds(*bounds)
 
 
 @njit
-def _bounds(records):
+def _survey(records, words: int, rtype: int):
+    others = 0
     lowest_id = np.int64(records[0]["instrument_id"])
     highest_id = lowest_id
     first = np.int64(records[0]["ts_recv"])
     last = first
-    first_known = np.int64(-1)
+    known = 0
+    while known + 1 < records.shape[0] and records[known]["ts_recv"] < 0:
+        known += 1
     lowest_publisher = np.int64(records[0]["publisher_id"])
     highest_publisher = lowest_publisher
     for i in range(records.shape[0]):
+        others |= (records[i]["length"] ^ words) | (records[i]["rtype"] ^ rtype)
         instrument_id = np.int64(records[i]["instrument_id"])
         lowest_id = min(lowest_id, instrument_id)
         highest_id = max(highest_id, instrument_id)
         ts_recv = records[i]["ts_recv"]
         first = min(first, ts_recv)
         last = max(last, ts_recv)
-        if first_known < 0:
-            first_known = max(first_known, ts_recv)
         publisher = np.int64(records[i]["publisher_id"])
         lowest_publisher = min(lowest_publisher, publisher)
         highest_publisher = max(highest_publisher, publisher)
-    return lowest_id, highest_id, first, last, first_known, lowest_publisher, highest_publisher
+    first_known = max(np.int64(-1), np.int64(records[known]["ts_recv"]))
+    return others == 0, lowest_id, highest_id, first, last, first_known, lowest_publisher, highest_publisher
 
 
 def read_mappings(path: Path, metadata: databento_dbn.Metadata) -> dict[str, tuple[Interval, ...]]:

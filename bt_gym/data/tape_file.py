@@ -9,13 +9,12 @@ made again by the next ingest.
 
 import io
 import json
-import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -124,7 +123,10 @@ class _InPlace(io.RawIOBase):
             self._file.seek(len(bytes_), io.SEEK_CUR)
         else:
             source.seek(0)
-            shutil.copyfileobj(source, self._file, READ_BYTES)
+            reader = cast(io.BufferedReader, source)
+            buffer = bytearray(READ_BYTES)  # one for all: half the time of `shutil.copyfileobj`
+            while count := reader.readinto(buffer):
+                self._file.write(memoryview(buffer)[:count])
         return len(bytes_)
 
 

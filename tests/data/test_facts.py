@@ -65,6 +65,14 @@ def test_page__has_a_plot_for_each_curve_and_a_line_for_each_market(market: Mark
     assert "nan" not in path.read_text().split("<table>")[0]
 
 
+def test_rows__of_a_fact_that_could_not_be_measured_have_a_dash(market: Market) -> None:
+    facts = market.facts | {"sign_memory": float("nan"), "absolute_acf": [0.25, float("nan")]}
+    cells = {title: value for title, _, value in stylised.rows({"thin": facts})}
+    assert cells["exponent of its decay"] == "-"
+    assert cells["of their size, lags 1 2 3 4 10 20 s"] == "0.25, -"
+    assert "nan" not in "".join(cells.values())
+
+
 def test_page__of_a_market_without_some_curve(market: Market, tmp_path: Path) -> None:
     nothing = {name: (xs[:0], ys[:0]) for name, (xs, ys) in market.curves.items()}
     write_page(tmp_path / "report.html", {"empty": Market(market.facts, nothing)})

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bt_gym.data.dbn import mbo_records
-from bt_gym.data.symbology import NS_PER_DAY, Interval, Selection, Splitter, bounds_of, read_mappings, select, unmapped
+from bt_gym.data.symbology import (
+    NS_PER_DAY,
+    Interval,
+    Selection,
+    Splitter,
+    bounds_of,
+    read_mappings,
+    select,
+    survey,
+    unmapped,
+)
 from bt_gym.errors import CorruptFileError, SymbolError
 
 PATH = Path("day.mbo.dbn.zst")
@@ -68,6 +78,20 @@ def test_read_mappings__follows_the_symbol_types(mappings, stype_in, stype_out, 
 def test_read_mappings__refuses_what_is_no_id():
     with pytest.raises(CorruptFileError, match="maps ESH4 to 'seven'"):
         read_mappings(PATH, metadata({"ESH4": [(DAYS[0], DAYS[1], "seven")]}))
+
+
+@pytest.mark.parametrize(("times", "first_known"), [([-1, -1, 7, 5], 7), ([-1, -1], -1), ([3], 3), ([-1], -1)])
+def test_bounds__of_records_some_without_a_time(times: list[int], first_known: int) -> None:
+    bounds = bounds_of(mbo_records(len(times), ts_recv=times))
+    assert (bounds.first, bounds.last, bounds.first_known) == (min(times), max(times), first_known)
+
+
+@pytest.mark.parametrize("field", ["length", "rtype"])
+def test_survey__notices_one_other_record(field: str) -> None:
+    records = mbo_records(3)
+    assert survey(records, 14, 160) == (True, bounds_of(records))
+    records[field][1] += 1
+    assert not survey(records, 14, 160)[0]
 
 
 @given(
@@ -176,7 +200,7 @@ def test_split__deals_out_what_each_selection_takes(spans, stamps):
         order_id=np.arange(len(stamps)),
     )
     found: dict[int, list] = {}
-    for number, part, bounds in Splitter(selections).split(records):
+    for number, part, bounds in Splitter(selections).split(records, bounds_of(records)):
         assert len(part)
         assert bounds == bounds_of(part)
         assert (bounds.first, bounds.last) == (part["ts_recv"].min(), part["ts_recv"].max())
