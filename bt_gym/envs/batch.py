@@ -1,28 +1,18 @@
 """A batch of environments with its data and spaces: what the vector environment and the single one share."""
 
-import queue
-import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypedDict
+from collections.abc import Mapping
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from bt_gym.config.env import EnvConfig, ExecutionTaskConfig, MarketMakingConfig, TradingConfig
 from bt_gym.core import clock, enums, env_state, episodes, features, reset, rewards
-from bt_gym.data.tape import SUFFIX, Tape
 from bt_gym.envs.markets import Markets, open_tapes
+from bt_gym.envs.sections import read_sections
 from bt_gym.errors import CapacityError, ConfigError
 from bt_gym.strategy.load import load
 from bt_gym.strategy.observation import ObservationForm
 from bt_gym.strategy.scheme import ActionScheme
-
-TASKS: dict[str, type[EnvConfig]] = {
-    "market_making": MarketMakingConfig,
-    "execution": ExecutionTaskConfig,
-    "trading": TradingConfig,
-}
 
 _CLOCKS = {"time": clock.CLOCK_TIME, "records": clock.CLOCK_RECORDS, "trades": clock.CLOCK_TRADES}
 _REASONS = {code: name for code, name in enums.names("REASON_").items() if code}
@@ -44,22 +34,7 @@ _REWARDS = {
 _SIDES = {"random": -1, "buy": enums.BUY, "sell": enums.SELL}
 OPTIONS = ("reset_mask", "day", "instrument", "start_ns", "window_s", "start_index", "side", "quantity")
 """What `reset(options=...)` takes."""
-_EMPTY = "data is empty: give tapes or files, or leave it out for the synthetic data set"
 _KINDS: dict[Any, str] = {np.int64: "whole number", np.float64: "number", np.str_: "text"}
-
-
-class Sections(TypedDict, total=False):
-    """Keywords of an environment: each a dict, a model of `bt_gym.config.env`, the path of a YAML file, or None."""
-
-    data: Any  # or tapes, or files
-    split: Any  # short for `data={"split": ...}`
-    execution: Any
-    risk: Any
-    decision: Any
-    action: Any
-    observation: Any
-    reward: Any
-    order: Any
 
 
 class Batch:
@@ -77,13 +52,10 @@ class Batch:
     def __init__(
         self, count: int, task: str, sections: Mapping[str, Any], autoreset: int, max_steps: int | None
     ) -> None:
-        if task not in TASKS:
-            raise ConfigError(f"task is {task!r}, but must be one of {', '.join(TASKS)}")
         if max_steps is not None and max_steps < 1:
             raise ConfigError(f"max_episode_steps is {max_steps}: must be 1 or more")
-        sections, tapes = _data_of(sections)
         self.task = task
-        self.config = TASKS[task].from_sections(**sections)
+        self.config, tapes = read_sections(task, sections)
         self.markets = Markets(open_tapes(self.config, tapes), self.config)
         self.form = ObservationForm(self.config)
         self.scheme = self.form.scheme
@@ -381,89 +353,3 @@ def _action_space(scheme: ActionScheme) -> gym.Space:
     if not scheme.codes:
         return gym.spaces.Box(-1, 1, scheme.do_nothing.shape, np.float32)
     return gym.spaces.Discrete(scheme.codes[0]) if scheme.is_scalar else gym.spaces.MultiDiscrete(list(scheme.codes))
-
-
-def _data_of(sections: Mapping[str, Any]) -> tuple[dict[str, Any], list[Tape] | None]:
-    """Sections with tapes and file names taken out of what `data` may be beside a section."""
-    sections = dict(sections)
-    data = sections.get("data")
-    tapes = None
-    if isinstance(data, Mapping) and "tapes" in data:
-        tapes = data["tapes"]
-        if not isinstance(tapes, Tape) and not tapes:
-            raise ConfigError(_EMPTY)
-        sections["data"] = {key: value for key, value in data.items() if key != "tapes"}
-    elif isinstance(data, Tape):
-        tapes = [data]
-    elif isinstance(data, list | tuple):
-        if not data:
-            raise ConfigError(_EMPTY)
-        tapes = [one for one in data if isinstance(one, Tape)] or None
-        if tapes is None or len(tapes) < len(data):
-            sections["data"] = {"files": [str(one) for one in data if not isinstance(one, Tape)]}
-    elif isinstance(data, str | Path):
-        if str(data).endswith((SUFFIX, ".dbn", ".dbn.zst")):
-            sections["data"] = {"files": [str(data)]}
-        elif not Path(data).is_file():
-            raise ConfigError(f"data is '{data}': name a tape ({SUFFIX}), a .dbn or .dbn.zst file, or a YAML file")
-    if tapes is not None and not isinstance(sections.get("data"), Mapping):
-        sections["data"] = None
-    return sections, tapes
-
-
-SLICE = 64
-"""Environments that a thread steps at a time."""
-
-
-class Workers:
-    """Threads that step slices of a batch beside the caller's; the kernels release the GIL.
-
-    Plain threads instead of a parallel kernel: numba's own threads abort when two Python threads use them at once, and
-    can't be used in a forked child.
-    """
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._jobs: list[queue.SimpleQueue[Any]] = []
-        for _ in range(count):
-            jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
-            threading.Thread(target=self._work, args=(jobs, self._results), daemon=True).start()
-            self._jobs.append(jobs)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Workers":
-        return Workers(self.count)
-
-    @staticmethod
-    def _work(jobs: "queue.SimpleQueue[Any]", results: "queue.SimpleQueue[Any]") -> None:
-        while (job := jobs.get()) is not None:
-            results.put(_outcome(job))
-
-    def run(self, total: int, step: Callable[[int, int], int]) -> int:
-        """Calls `step(first, last)` for slices of `total`, each by whichever thread is free; returns the sum."""
-        slices = iter([(first, min(first + SLICE, total)) for first in range(0, total, SLICE)])  # `next` is atomic
-
-        def job() -> int:
-            return sum(step(first, last) for first, last in slices)
-
-        for jobs in self._jobs:
-            jobs.put(job)
-        outcomes = [_outcome(job), *(self._results.get() for _ in self._jobs)]
-        for _, error in outcomes:
-            if error is not None:
-                raise error
-        return sum(count for count, _ in outcomes)
-
-    def close(self) -> None:
-        """Ends the threads."""
-        for jobs in self._jobs:
-            jobs.put(None)
-        self._jobs = []
-
-
-def _outcome(job: Callable[[], int]) -> tuple[int, BaseException | None]:
-    """(result, None), or (0, what went wrong)."""
-    try:
-        return job(), None
-    except BaseException as error:
-        return 0, error

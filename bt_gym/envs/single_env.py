@@ -6,8 +6,9 @@ import gymnasium as gym
 import numpy as np
 
 from bt_gym.core import batch, env_state
-from bt_gym.envs.batch import Batch, Sections, row_of
+from bt_gym.envs.batch import Batch, row_of
 from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
+from bt_gym.envs.sections import Sections
 from bt_gym.errors import ConfigError
 
 

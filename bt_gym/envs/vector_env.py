@@ -11,8 +11,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from bt_gym.core import batch, env_state
-from bt_gym.envs.batch import SLICE, Batch, Sections, Workers, row_of
+from bt_gym.envs.batch import Batch, row_of
 from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
+from bt_gym.envs.sections import Sections
+from bt_gym.envs.workers import SLICE, Workers
 from bt_gym.errors import ConfigError
 
 _AUTORESETS = {
@@ -38,7 +40,7 @@ class BtVectorEnv(VectorEnv):
         render_mode: `rgb_array`, `human` (a window of the first environment; needs pygame), or None.
         autoreset_mode: an `AutoresetMode`, or its value as text.
         threads: that step the batch; the processors of this process if None.
-        sections: as of `bt_gym.envs.batch.Sections`.
+        sections: as of `bt_gym.envs.sections.Sections`.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
