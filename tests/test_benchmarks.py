@@ -107,7 +107,8 @@ def test_backtest__checks_itself_and_prints_one_json_object() -> None:
     session, *cases = report["results"]
     assert session["records"] > session["events"] > session["trades"] > session["grid_fills"] > 0
     names = [case["name"].removeprefix("synthetic/") for case in cases]
-    ours = ["grid_jitted", "grid_report", "grid_python", "sma_python", "sma_jitted", "l3_book"]
+    ours = ["grid_jitted", "grid_every_stroke", "grid_report", "grid_python", "sma_python", "sma_jitted", "l3_book"]
+    assert session["grid_strokes"] >= session["grid_asked"] > session["grid_orders"]
     assert names[: len(ours)] == ours
     assert all(name.startswith("hftbacktest_") for name in names[len(ours) :])
     assert all(0 < case["min_s"] <= case["median_s"] and case["vs_l3_book"] > 0 for case in cases)

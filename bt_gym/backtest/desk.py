@@ -203,6 +203,7 @@ class Desk(BaseDesk):
         self._symbol, self._tick_size_nanos = account.symbol, account.lane.instrument.tick_size_nanos
         self._trades = np.zeros(8, trade_dtype)
         self._wake = self._desk["wake"]
+        self._answered = self._desk["is_answered"]
         self._moment: tuple[Any, ...] = ()
         tape, execution = account.lane.tape, account.execution
         arrays = (self._desk, execution.account, execution.log, account.lane.market)
@@ -283,6 +284,7 @@ class Desk(BaseDesk):
         check(output, self.strategy_id, method, now)
         if output.is_empty():
             return
+        self._answered[0] = 0
         self._send(output, self._symbol, now)
         if self._refusals:
             self._wake[0] = self._refusals[0][0]
@@ -381,9 +383,12 @@ class JittedDesk(AnyDesk):
                 raise CapacityError(
                     f"strategy {self.account.strategy_id} asks for {asked} requests in one call: at most {MAX_REQUESTS}"
                 )
-            if why != enums.CALL_LOG_FULL:
+            if why == enums.CALL_TRADES_FULL:
+                self._trades = np.zeros(2 * len(self._trades), trade_dtype)
+            elif why == enums.CALL_LOG_FULL:
+                execution.lengthen_log()
+            else:
                 return int(why)
-            execution.lengthen_log()
 
     @property
     def records_done(self) -> int:
@@ -401,6 +406,7 @@ def desk_of(strategy: Strategy, account: TradingAccount) -> np.ndarray:
         every_ns=strategy.timer_interval_ns or 0,
         every_records=strategy.timer_interval_records or 0,
         every_trades=strategy.timer_interval_trades or 0,
+        is_stationary=strategy.is_stationary,
     )
 
 

@@ -3,6 +3,11 @@
 `next_call` lets the exchange work up to that moment, books the reports known by then, receives the market and keeps the
 loss limit: everything but the decision itself, in one call. At equal times a market event comes first, then news of own
 orders (those known before that very time come right behind the event), then the decision clock.
+
+A strategy may be stationary: its answer to the clock depends on what it is shown alone. What it has answered with
+nothing is then not asked again before something has been received: an event, whether it wants events or not, a report,
+news from elsewhere. The strokes up to there are passed over, at no cost. Not so while it is watched: limits of the run
+may then stop it from outside, in the order of all strategies' strokes.
 """
 
 import numpy as np
@@ -26,6 +31,8 @@ desk_dtype = np.dtype(
         ("every_ns", "<i8"),  # decision clock: each multiple of so many ns since 1970; 0 none
         ("every_records", "<i8"),  # each so many source records; 0 none
         ("every_trades", "<i8"),  # each so many trades; 0 none
+        ("is_stationary", "<i8"),  # 1: a stroke that would show it nothing new need not call it
+        ("is_answered", "<i8"),  # 1: the last call was its clock's, asked for nothing, and nothing has happened since
         ("end", "<i8"),  # ns, when the last event is received
         ("wake", "<i8"),  # ns: news from elsewhere; `FOREVER` for none
         ("now", "<i8"),  # ns, time of the last call
@@ -67,6 +74,7 @@ def new_desk(
     every_ns: int = 0,
     every_records: int = 0,
     every_trades: int = 0,
+    is_stationary: bool = False,
 ) -> np.ndarray:
     """A desk before the first event, shape (1,). `events`: (E,) of the tape, E > 0; the rest as in `desk_dtype`."""
     desk = np.zeros(1, desk_dtype)
@@ -74,6 +82,7 @@ def new_desk(
     desk["every_ns"], desk["every_records"], desk["every_trades"] = every_ns, every_records, every_trades
     start, desk["end"] = (int(received_at(events[i], extra_delay)) for i in (0, -1))
     desk["strikes_at"] = (start // every_ns + 1) * every_ns if every_ns else FOREVER
+    desk["is_stationary"] = is_stationary and every_ns > 0
     desk["records_due"], desk["trades_due"] = every_records, every_trades
     desk["wake"] = FOREVER
     desk["stop"] = desk["flattened"] = -1
@@ -96,7 +105,8 @@ def _find_stop(desk, market, records, events) -> None:
     kinds = desk["kinds"]
     by_records = desk["every_records"] > 0
     by_trades = desk["every_trades"] > 0
-    for number in range(desk["stop"] + 1, events.shape[0]):
+    first = desk["stop"] + 1 if kinds or by_records or by_trades else events.shape[0]
+    for number in range(first, events.shape[0]):
         strikes = by_records and events[number]["source"] >= desk["records_due"]
         if by_trades and events[number]["flags"] & enums.EVENT_TRADE:
             desk["trades"] += _count_trades(records, events, number)
@@ -136,8 +146,26 @@ def _hand_out(desk) -> int:
         return enums.CALL_NEWS
     if desk["clock_calls"]:
         desk["clock_calls"] = 0
+        # unless it asks for something, which whoever sends that takes back
+        desk["is_answered"] = desk["is_stationary"] and not desk["is_watched"]
         return enums.CALL_CLOCK
     return enums.CALL_NONE
+
+
+@njit
+def _stroke_from(desk, time: int) -> int:
+    """The first stroke at `time` (ns) or later that is still to come."""
+    every = desk["every_ns"]
+    return max(desk["strikes_at"], (time + every - 1) // every * every)
+
+
+@njit
+def _stroke_with_news(desk, market, events) -> int:
+    """The stroke by which the next event has been received; `FOREVER` when there is none left."""
+    number = market["event"]
+    if number == events.shape[0]:
+        return FOREVER
+    return _stroke_from(desk, received_at(events[number], market["extra_delay"]))
 
 
 @njit
@@ -156,7 +184,9 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
         if desk["stop"] < market["event"] and desk["stop"] < events.shape[0]:
             _find_stop(desk, market, records, events)
         end = desk["end"]
-        now = min(min(desk["stop_time"], desk["strikes_at"]), min(desk["wake"], end))
+        is_quiet = desk["is_answered"] != 0
+        strikes_at = _stroke_with_news(desk, market, events) if is_quiet else desk["strikes_at"]
+        now = min(min(desk["stop_time"], strikes_at), min(desk["wake"], end))
         acts = desk["limits_loss"] or account["goes_home"]
         if acts:
             now = next_action(account, market, events, now)
@@ -171,10 +201,13 @@ def next_call(desk, account, log, market, records, events, blocks, until: int) -
             and account["dated"] == 0
             and account["daily"] == 0
         ):
-            can_report = desk["wants_news"] or acts or desk["is_watched"]
+            can_report = is_quiet or desk["wants_news"] or acts or desk["is_watched"]
             now, is_full = run_exchange(account, log, market, records, events, blocks, now, can_report != 0)
             if is_full:
                 return enums.CALL_LOG_FULL
+        if is_quiet:
+            desk["strikes_at"] = strikes_at if now == strikes_at else _stroke_from(desk, now)
+            desk["is_answered"] = 0
         desk["now"] = now
         desk["first_report"] = account["reports_known"]
         is_event = desk["stop_time"] <= now

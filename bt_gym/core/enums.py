@@ -146,6 +146,7 @@ CALL_NEWS = 2  # reports about its orders are known
 CALL_CLOCK = 3  # its decision clock has struck
 CALL_LOG_FULL = 4  # it isn't yet: the log of reports has to be made longer first
 CALL_BOOKED = 5  # it isn't: reports have become known that the limits of the run look at
+CALL_TRADES_FULL = 6  # it is, once there is room for more trades
 
 # --- models. What a trade at an own order's price gives it (`bt_gym.core.fills`); the estimates come last.
 FILL_FIFO = 0  # the exact queue

@@ -8,7 +8,7 @@ strategy.
 import numba
 import numpy as np
 
-from bt_gym._jit import allocating, njit
+from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.core.decision import next_call, read_trades, trade_dtype
 from bt_gym.core.market import market_dtype
@@ -85,7 +85,15 @@ requests_dtype = np.dtype(
     align=True,
 )
 """What a strategy asks for in one call, sent in this order. `lost`: asks beyond the table, which end the run."""
-shown_dtype = np.dtype([("now", now_dtype), ("own", own_dtype), ("requests", requests_dtype)], align=True)
+shown_dtype = np.dtype(
+    [
+        ("now", now_dtype),
+        ("own", own_dtype),
+        ("own_stamp", "<i8"),  # reports known and requests sent when `own` was written, plus 1
+        ("requests", requests_dtype),
+    ],
+    align=True,
+)
 """What a call is given, apart from the market and the trades."""
 
 refused_dtype = np.dtype([("report", report_dtype), ("reports", "<i8")], align=True)
@@ -292,9 +300,10 @@ def _send(account, now: int, requests, refused, count: int) -> int:
     return count
 
 
-@allocating
+@njit
 def run(decide, memory, desks, accounts, log, markets, records, events, blocks, shown, trades, refused, counts, until):
-    """Runs the strategy up to `until` (ns) and returns `CALL_NONE`, or `CALL_LOG_FULL` to be run on with a longer log.
+    """Runs the strategy up to `until` (ns) and returns `CALL_NONE`; or `CALL_LOG_FULL`, `CALL_TRADES_FULL`: to be run
+    on with a longer log, more room for trades.
 
     With `desks["is_watched"]` it stops before each call, and where reports become known, and returns why; to be called
     once more it makes the call, and returns `CALL_NONE`.
@@ -320,16 +329,16 @@ def run(decide, memory, desks, accounts, log, markets, records, events, blocks, 
             if desk["is_watched"]:
                 desk["call_due"] = why
                 return why
-        desk["call_due"] = enums.CALL_NONE
         count = np.int64(0)
         if trades.shape[0] > 0:
             received = market["event"]
             last = np.int64(events[received - 1]["end"]) if received > 0 else np.int64(0)
             count = read_trades(records, counts[1], last, trades)
             if count > trades.shape[0]:
-                trades = np.zeros(2 * count, trade_dtype)
-                count = read_trades(records, counts[1], last, trades)
+                desk["call_due"] = why
+                return enums.CALL_TRADES_FULL
             counts[1] = last
+        desk["call_due"] = enums.CALL_NONE
         now["time"] = desk["now"]
         now["why"] = why
         now["kinds"] = 0
@@ -341,12 +350,18 @@ def run(decide, memory, desks, accounts, log, markets, records, events, blocks, 
             _show_market(now, market, events[market["event"] - 1])
         else:
             _show_nothing(now)
-        show_own(own, account)
+        own_stamp = account["reports_known"] + account["requests_sent"] + 1
+        if own_stamp != shown[0]["own_stamp"]:  # else it is as it was
+            shown[0]["own_stamp"] = own_stamp
+            show_own(own, account)
         requests["count"] = 0
         decide(memory, now, market, own, trades[:count], requests)
         if requests["lost"] > 0:
             return enums.CALL_EVENT
         if requests["count"] > 0:
+            desk["is_answered"] = 0
             counts[0] = _send(account, desk["now"], requests, refused, counts[0])
+        elif count > 0:
+            desk["is_answered"] = 0  # the next call would be shown other trades: none
         if desk["is_watched"]:
             return enums.CALL_NONE

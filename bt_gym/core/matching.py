@@ -211,7 +211,8 @@ def follow(account, records, events, first: int, stop: int, until: int) -> None:
     cleared = _move_queues(account, records, start, end)
     while last > first and np.int64(events[last - 1]["end"]) > cleared:
         last -= 1
-    if account["takens"] > 0:
+    end = np.int64(events[last - 1]["end"]) if last > first else start
+    if _touch_takens(account, records, start, end):
         for number in range(first, last):
             _follow_takens(account, records, start, np.int64(events[number]["end"]))
             start = np.int64(events[number]["end"])
@@ -303,6 +304,22 @@ def _move_queues(account, records, first: int, last: int) -> int:
             side = key >> _SIDE_SHIFT & 1
             _queue(account, side, key >> TICK_SHIFT, kind, records[i]["size"], records[i]["priority"])
     return last
+
+
+@njit
+def _touch_takens(account, records, first: int, last: int) -> bool:
+    """Whether some of records `first:last` may change liquidity that this account has taken."""
+    for entry in range(account["takens"]):
+        taken = account["taken"][entry]
+        level = np.int64(taken["tick"]) << TICK_SHIFT | np.int64(taken["side"]) << _SIDE_SHIFT
+        for i in range(first, last):
+            if taken["is_order"]:
+                touches = records[i]["priority"] == taken["priority"]
+            else:
+                touches = (np.int64(records[i]["key"]) ^ level) & ~np.int64(KIND_MASK | GONE_BIT) == 0
+            if touches:
+                return True
+    return False
 
 
 @njit

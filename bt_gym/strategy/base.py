@@ -142,12 +142,17 @@ class Strategy(ABC):
         timer_interval_records: `on_timer` is called with each event that completes a multiple of so many source
             records, None for never. For runs of one instrument.
         timer_interval_trades: the same in trades.
+        is_stationary: True is a promise that what it answers to its clock depends on nothing but what it is shown then:
+            the market, its position and orders. Not on the time, a draw, or a memory of its own. A stroke that would
+            show it what it has just answered with nothing then doesn't call it. The orders are the same, a quiet market
+            costs less; a promise that isn't kept changes them. It holds for `timer_interval_ns` on one instrument.
     """
 
     subscriptions: EventKind = EventKind.TRADE
     timer_interval_ns: int | None = None
     timer_interval_records: int | None = None
     timer_interval_trades: int | None = None
+    is_stationary: bool = False
 
     @abstractmethod
     def on_market_event(self, event: MarketEvent, context: "StrategyContext") -> StrategyOutput:

@@ -70,6 +70,7 @@ class Glft(Strategy):
     """
 
     subscriptions = EventKind(0)
+    is_stationary = True
 
     def __init__(
         self,

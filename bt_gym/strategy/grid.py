@@ -51,6 +51,7 @@ class GridMarketMaker(Strategy):
     """
 
     subscriptions = EventKind(0)
+    is_stationary = True
 
     def __init__(
         self,
@@ -112,27 +113,33 @@ def _requote(memory, now, market, own, trades, requests):
     centre = (bid + ask) / 2 - grid["skew"] * position
     best_bid = min(int(np.floor(centre - grid["half_spread"])), bid)
     best_ask = max(int(np.ceil(centre + grid["half_spread"])), ask)
-    reach = grid["levels"] * grid["spacing"]
-    bids = reach if position < grid["max_position"] else 0
-    asks = reach if position > -grid["max_position"] else 0
+    spacing = grid["spacing"]
+    bids = grid["levels"] if position < grid["max_position"] else 0
+    asks = grid["levels"] if position > -grid["max_position"] else 0
+    kept = 0
     for row in range(own["live"]):
         order = own["orders"][row]
-        behind = best_bid - order["price"] if order["side"] == enums.BUY else order["price"] - best_ask
-        wanted = 0 <= behind < (bids if order["side"] == enums.BUY else asks) and behind % grid["spacing"] == 0
-        if not wanted and not order["cancelling"]:
+        is_buy = order["side"] == enums.BUY
+        behind = best_bid - order["price"] if is_buy else order["price"] - best_ask
+        if 0 <= behind < (bids if is_buy else asks) * spacing and behind % spacing == 0:
+            kept += 1
+        elif not order["cancelling"]:
             cancel(requests, order["order_id"])
-    for step in range(0, bids, grid["spacing"]):
-        if find(own, enums.BUY, best_bid - step) < 0:
-            quote(requests, enums.BUY, grid["size"], best_bid - step)
-    for step in range(0, asks, grid["spacing"]):
-        if find(own, enums.SELL, best_ask + step) < 0:
-            quote(requests, enums.SELL, grid["size"], best_ask + step)
+    if kept == bids + asks:  # a price never has two
+        return
+    for level in range(bids):
+        if find(own, enums.BUY, best_bid - level * spacing) < 0:
+            quote(requests, enums.BUY, grid["size"], best_bid - level * spacing)
+    for level in range(asks):
+        if find(own, enums.SELL, best_ask + level * spacing) < 0:
+            quote(requests, enums.SELL, grid["size"], best_ask + level * spacing)
 
 
 class JittedGridMarketMaker(JittedStrategy):
     """`GridMarketMaker`, compiled: the same orders."""
 
     subscriptions = EventKind(0)
+    is_stationary = True
     wants_trades = False
 
     def __init__(self, **parameters: Any) -> None:

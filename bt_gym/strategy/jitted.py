@@ -56,6 +56,7 @@ class JittedStrategy(Strategy):
         subscriptions: EventKind | None = None,
         timer_interval_ns: int | None = None,
         wants_trades: bool | None = None,
+        is_stationary: bool | None = None,
         config: Mapping[str, Any] | None = None,
     ) -> None:
         """What isn't given is as the class has it.
@@ -74,6 +75,8 @@ class JittedStrategy(Strategy):
             self.timer_interval_ns = timer_interval_ns
         if wants_trades is not None:
             self.wants_trades = wants_trades
+        if is_stationary is not None:
+            self.is_stationary = is_stationary
         self._config = dict(config or {})
 
     def start(self, symbol: str) -> np.ndarray:
