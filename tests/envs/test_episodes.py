@@ -13,7 +13,7 @@ from bt_gym.core.features import DEFAULT_FEATURES, memory_dtype
 from bt_gym.core.positions import equity
 from bt_gym.strategy.base import NOTHING
 from bt_gym.strategy.events import EventKind
-from tests.envs.make import BRISK, SECOND, TRADING, actions, session, single, tape_of, tapes, vector
+from tests.envs.make import BRISK, PRESETS, SECOND, TRADING, actions, session, single, tape_of, tapes, vector
 
 CLOCK = 200_000_000
 
@@ -251,23 +251,33 @@ def cut(records, until, column, scramble, rng):
     return changed
 
 
+def orders(seed, steps):
+    """Random orders of all kinds, many of which are cancelled."""
+    rng = np.random.default_rng(seed)
+    rows = np.stack([rng.integers(0, count, (steps, 3)) for count in (12, 4, 2, 5, 2)], -1)
+    rows[..., 0] = rng.choice([0, *[1] * 6, 2, 2, *range(3, 12)], (steps, 3))
+    return rows.reshape(steps, -1)
+
+
 @pytest.mark.parametrize("scramble", [False, True])
-@pytest.mark.parametrize("policy", ["random", "nothing"])
+@pytest.mark.parametrize("policy", ["random", "orders", "nothing"])
 def test_outputs_up_to_t__depend_on_nothing_later(policy, scramble):
     """A random policy on what the exchange did later, one that does nothing on what was received later."""
     rng = np.random.default_rng(1)
     records = session().records
-    env = single(window_s=45.0, days=1)
+    slow = {"latency_model": {"network_latency_us": 150_000}}  # most orders are on their way at the next decision
+    more = {"action": PRESETS["raw"], "execution": slow} if policy == "orders" else {}
+    env = single(window_s=45.0, days=1, **more)
     start = int(env._batch.markets.spans["first"][0]) + SECOND
     options = {"start_ns": start}
-    acts = eager(3, 225) * (policy == "random")
+    acts = orders(3, 225) if policy == "orders" else eager(3, 225) * (policy == "random")
     observations, rewards, info = play(env, acts, seed=1, options=options)
     assert policy == "nothing" or info["trades"] >= 100
     for number in (40, 111, 170):
         now = start + number * CLOCK
-        column = "ts_event" if policy == "random" else "ts_recv"
+        column = "ts_recv" if policy == "nothing" else "ts_event"
         edited = tape_of(cut(records, now, column, scramble, rng), f"cut-{policy}-{scramble}-{number}")
-        other = single(window_s=45.0, data={"tapes": (edited,)})
+        other = single(window_s=45.0, data={"tapes": (edited,)}, **more)
         seen, paid, ended = play(other, acts[:number], seed=1, options=options)
         reach = len(paid) - bool(ended)  # where the tape ends, or is no market any more, the last step settles it all
         assert reach >= number - 1
