@@ -30,6 +30,7 @@ from bt_gym.strategy.base import NOTHING, OrderCancel, OrderRequest, OrderUpdate
 from bt_gym.strategy.context import MarketStateView, OrderView, StrategyContext
 from bt_gym.strategy.events import EVENT_KINDS, EventKind, MarketEvent, Side, Trade, kind_of, report_of
 from bt_gym.strategy.features import Features
+from bt_gym.strategy.jitted import JittedStrategy
 
 _AGGRESSORS = (Side.BUY, Side.SELL, None)
 _KINDS = {tuple(row): RAW_NEW + number for number, row in enumerate(RAW_ORDERS.tolist())}
@@ -135,6 +136,8 @@ class StrategyPolicy:
         parent = int(episode["parent"])
         side = None if parent == 0 else Side.BUY if parent > 0 else Side.SELL
         strategy = self._make(Task(side, abs(parent), int(episode["window"]) / 1e9))
+        if isinstance(strategy, JittedStrategy):
+            raise ConfigError(f"strategy {type(strategy).__name__}: it is compiled for a backtest: give one in Python")
         context = StrategyContext(
             type(strategy).__name__,
             instrument,

@@ -15,7 +15,7 @@ from bt_gym.errors import ConfigError
 from bt_gym.strategy.almgren_chriss import AlmgrenChriss
 from bt_gym.strategy.avellaneda_stoikov import AvellanedaStoikov
 from bt_gym.strategy.base import NOTHING, Kill, OrderUpdate
-from bt_gym.strategy.grid import GridMarketMaker
+from bt_gym.strategy.grid import GridMarketMaker, JittedGridMarketMaker
 from bt_gym.strategy.pov import Pov
 from bt_gym.strategy.twap import Twap
 from tests.envs.make import EXECUTION, SECOND, sections, single, tapes, vector
@@ -252,11 +252,13 @@ def test_policy__refuses_what_an_action_cant_say_with_the_strategys_name(answer,
         policy()
 
 
-def test_policy__refuses_other_actions_and_prices_off_the_grid():
+def test_policy__refuses_other_actions_compiled_strategies_and_prices_off_the_grid():
     with pytest.raises(ConfigError, match=r"action\.type is quotes: make the environment"):
         StrategyPolicy(Watcher(), single())
     env = single(action=RAW)
     env.reset(seed=1)
+    with pytest.raises(ConfigError, match="strategy JittedGridMarketMaker: it is compiled for a backtest"):
+        StrategyPolicy(JittedGridMarketMaker(), env)()
     best = float(env._batch.envs["market"]["mark2"][0] // 2) * 0.25
     with pytest.raises(ConfigError, match="off the grid of ticks"):
         StrategyPolicy(Wants(StrategyOutput([replace(LIMIT, price=best + 0.1)])), env)()
