@@ -197,8 +197,6 @@ class DbnFile:
 
         They are of `mbo_dtype`, or of `mbp_dtype` in a file of schema mbp-10, mbp-1 or trades.
 
-        A thread reads and inflates ahead of whoever takes them.
-
         Plain files carry no checksum: a cut at the end of a record can't be seen. A cut or damage inside a zstd frame
         always is, but when the reader gets there: what was yielded before must not be published.
 
@@ -216,7 +214,7 @@ class DbnFile:
         """
         found = 0
         publishers: set[int] = set()
-        with closing(ahead(self.read(max_records=max_records, digest=digest))) as chunks:
+        with closing(self.read(max_records=max_records, digest=digest)) as chunks:
             for records, _ in chunks:
                 if selection is not None:
                     mask = selection.mask(records)
@@ -244,21 +242,21 @@ class DbnFile:
     def read(
         self, *, max_records: int = CHUNK_RECORDS, digest: Digest | None = None
     ) -> Generator[tuple[np.ndarray, Bounds], None, None]:
-        """All records of the file's schema, cut as by `chunks`, with their bounds; read when they are asked for."""
+        """All records of the file's schema, cut as by `chunks`, with their bounds; there may be none.
+
+        A thread reads, hashes and inflates ahead of whoever takes them.
+        """
         self.skipped.clear()
         dtype, rtype = self._layout
         words = dtype.itemsize // 4 + 2 * self.ts_out
-        capacity = 4 * words * max(max_records, -(-MAX_RECORD_BYTES // MBO_BYTES))  # any record fits
+        size = 4 * words * max(max_records, -(-MAX_RECORD_BYTES // MBO_BYTES))  # any record fits
         offset, number = self.header_bytes, 0  # of the first record in the buffer
         rest = np.empty(0, np.uint8)  # of the previous buffer: an incomplete record
-        filled = capacity
-        with ByteStream(self.path, digest) as stream:
-            stream.fill(memoryview(bytearray(self.header_bytes)))
-            while filled == capacity:
-                buffer = np.empty(capacity, np.uint8)
-                buffer[: len(rest)] = rest
-                filled = len(rest) + stream.fill(buffer.data[len(rest) :])
-                bounds, kept, used, seen, bad = self._pack(buffer[:filled], words)
+        with closing(ahead(self._buffers(size, digest))) as buffers:
+            for buffer in buffers:
+                if len(rest):
+                    buffer = np.concatenate([rest, buffer])
+                bounds, kept, used, seen, bad = self._pack(buffer, words)
                 records = buffer[:kept].view(dtype)
                 if bounds and len(records) <= max_records:
                     yield records, bounds
@@ -266,7 +264,7 @@ class DbnFile:
                     for first in range(0, len(records), max_records):
                         part = records[first : first + max_records]
                         yield part, bounds_of(part)
-                offset, number, rest = offset + used, number + seen, buffer[used:filled].copy()
+                offset, number, rest = offset + used, number + seen, buffer[used:].copy()
                 if bad:
                     raise CorruptFileError(
                         f"{self.path}: record {number} (byte {offset:,}) has length {rest[0]} and rtype {rest[1]}, "
@@ -277,6 +275,16 @@ class DbnFile:
                 f"{self.path}: ends inside record {number} (byte {offset:,}, {len(rest)} bytes of it): "
                 "fetch the file again"
             )
+
+    def _buffers(self, size: int, digest: Digest | None) -> Generator[np.ndarray, None, None]:
+        """The bytes after the metadata, in buffers of (size,) and a last one that is shorter."""
+        with ByteStream(self.path, digest) as stream:
+            stream.fill(memoryview(bytearray(self.header_bytes)))
+            filled = size
+            while filled == size:
+                buffer = np.empty(size, np.uint8)
+                filled = stream.fill(buffer.data)
+                yield buffer[:filled]
 
     def _pack(self, buffer: np.ndarray, words: int) -> tuple[Bounds | None, int, int, int, bool]:
         """Bring the wanted records of a buffer to its front, as `_pack` does; almost always they are all there is.

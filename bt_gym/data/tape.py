@@ -8,7 +8,7 @@ a checksum.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,11 +23,11 @@ from bt_gym.core import enums
 from bt_gym.core.tape import KIND_MASK, SIDE_BIT, TICK_SHIFT, receive_delays
 from bt_gym.data.compiler import COMPILER_VERSION
 from bt_gym.data.dbn import DbnFile, open_market
-from bt_gym.data.files import Digest, ahead, sha256
+from bt_gym.data.files import sha256
 from bt_gym.data.l2 import SCHEMAS
 from bt_gym.data.proof import Proof
 from bt_gym.data.status import NO_CHANGES, read_changes, within
-from bt_gym.data.symbology import NS_PER_DAY, Part, Selection, Splitter
+from bt_gym.data.symbology import NS_PER_DAY, Selection, Splitter
 from bt_gym.data.tape_file import Checksum, one_line, read_columns
 from bt_gym.data.tape_file import read_metadata as read_file_metadata
 from bt_gym.data.tape_writer import TapeWriter
@@ -401,15 +401,15 @@ class _Ingest:
                         writers[share.symbol].begin_file(file)
                 splitter = Splitter([chosen for _, chosen in members])
                 digest = None if file.path in self._hashes else hashlib.sha256()
-                with closing(ahead(_read(file, splitter, digest))) as chunks:
-                    for count, parts in chunks:
-                        for number, records, bounds in parts:
+                with closing(file.read(digest=digest)) as chunks:
+                    for chunk, whole in chunks:
+                        for number, records, bounds in splitter.split(chunk, whole):
                             share = members[number][0]
                             if share.symbol not in writers:
                                 writers[share.symbol] = stack.enter_context(self._writer(share))
                                 writers[share.symbol].begin_file(file)
                             writers[share.symbol].feed(records, bounds)
-                        self._read += count
+                        self._read += len(chunk)
                         self._progress(self._read)
                 if digest is not None:
                     self._hashes[file.path] = digest.hexdigest()
@@ -442,12 +442,6 @@ class _Ingest:
         }
         share.path = self._folder / f"{_file_name(share.symbol)}_{day}_{key[:12]}{SUFFIX}"
         writer.complete(share.path, columns, metadata)
-
-
-def _read(file: DbnFile, splitter: Splitter, digest: Digest | None) -> Generator[tuple[int, list[Part]], None, None]:
-    """(number of records, the instruments' parts of them), piece by piece."""
-    for records, bounds in file.read(digest=digest):
-        yield len(records), splitter.split(records, bounds)
 
 
 def _file_name(symbol: str) -> str:
