@@ -39,10 +39,25 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 app.add_typer(data_app, name="data")
 
 
+_UsageError: Any = typer.BadParameter.__base__  # typer has no name of its own for it
+
+
 def main() -> None:
-    """Entry point: an error of bt_gym is one line and exit code 1, never a traceback."""
+    """Entry point: an error is one line, never a traceback; exit code 1, and 2 for what isn't a command of bt-gym."""
     try:
-        app()
+        code = app(prog_name="bt-gym", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except _UsageError as error:
+        text = error.format_message()
+        if not text or "\n" in text:  # no arguments at all: the help
+            error.show()
+        else:
+            name = error.ctx.command_path if error.ctx else "bt-gym"
+            print(f"bt-gym: {text[0].lower()}{text[1:].removesuffix('.')}: see {name} --help", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        print("bt-gym: aborted", file=sys.stderr)
+        sys.exit(1)
     except BtGymError as error:
         for line in str(error).splitlines():
             print(f"bt-gym: {line}", file=sys.stderr)

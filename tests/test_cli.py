@@ -62,6 +62,28 @@ def refused(result: Result, *words: str) -> None:
         assert word in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["backtest"], ["missing argument 'config': see bt-gym backtest --help"]),
+        (["backtest", "x.yaml", "--nope"], ["no such option: --nope", "see bt-gym backtest --help"]),
+        (["nope"], ["no such command 'nope': see bt-gym --help"]),
+        (["data", "windows", "ESH4", "--length", "x"], ["'--length'", "number", "see bt-gym data windows --help"]),
+    ],
+)
+def test_command_line__that_is_none_is_refused_in_a_line(arguments: list[str], words: list[str], tmp_path: Path):
+    result = bt_gym(*arguments, folder=tmp_path)
+    refused(result, "bt-gym: ", *words)
+    assert result.returncode == 2
+
+
+def test_command_line__without_a_command_is_the_help(tmp_path: Path):
+    result = bt_gym("data", folder=tmp_path)
+    assert result.returncode == 2
+    assert "windows" in result.stdout + result.stderr
+    assert bt_gym("data", "--help", folder=tmp_path).returncode == 0
+
+
 def test_backtest__prints_the_report_and_names_its_files(session: Path, tmp_path: Path):
     result = bt_gym("backtest", CONFIG, "--data", session, "--symbol", "SYNH6", *PERIODS, folder=tmp_path)
     assert result.returncode == 0, result.stderr
