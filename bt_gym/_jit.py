@@ -3,8 +3,8 @@
 * No `fastmath`: it makes `isnan` false and results depend on the machine.
 * `nogil`: a loader thread can prepare the next session while a kernel runs.
 * No reference counts (`_nrt=False`, a private option of numba that `tests/test_jit.py` watches): to count the users of
-  each array handed to another kernel took a fifth of the time. So a kernel makes no array and returns none; the few
-  that must are `allocating`.
+  each array handed to another kernel is dear. So a kernel makes no array and returns none; the few that must are
+  `allocating`.
 * No signatures: a kernel compiles when it is first called, not at import.
 * The disk cache of numba compares one source file only, so that a changed constant or callee in another file,
   or `NUMBA_BOUNDSCHECK`, would go unnoticed. `PackageLocator` stamps a kernel with every file of bt_gym and of its own
@@ -47,6 +47,8 @@ def inlined(function: F) -> F:
     """`njit` for a kernel that becomes a part of each one that calls it, where a call would take as long as the rest.
 
     LLVM judges by size alone and calls what runs for every record: a compiler of tapes takes a fifth less without.
+    To hand an array on takes seven words, too. Not for a kernel in whose loop others are called: it may compile for
+    minutes.
     """
     return _compiler(
         function, lambda cache: numba.njit(cache=cache, nogil=True, _nrt=False, forceinline=True)(function)

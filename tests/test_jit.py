@@ -237,6 +237,23 @@ else:
     )
 
 
+def test_inlined__is_to_be_a_part_of_its_callers(root: Path) -> None:
+    run(
+        root,
+        """
+from bt_gym._jit import inlined, njit
+
+def double(x):
+    return 2 * x
+
+part, whole = inlined(double), njit(double)
+assert part(2) == whole(2) == 4
+assert "alwaysinline" in "".join(part.inspect_llvm().values())
+assert "alwaysinline" not in "".join(whole.inspect_llvm().values())
+""",
+    )
+
+
 def test_njit__works_where_there_is_no_file(root: Path) -> None:
     run(
         root,

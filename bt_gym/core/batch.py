@@ -9,20 +9,20 @@ A step, from decision time t to the next, u:
 N environments, D numbers of an action, F features.
 """
 
-from typing import Any, cast
-
 import numpy as np
 
-from bt_gym._jit import array_at, njit, prefetch
-from bt_gym.core import enums
+from bt_gym._jit import array_at, inlined, njit, prefetch
+from bt_gym.core import enums, orders
 from bt_gym.core.actions import mask, plan
 from bt_gym.core.clock import next_decision
 from bt_gym.core.env_state import (
     CODES,
     ENVS,
-    FIRST_WORD,
     FRAMES,
-    LAST_WORD,
+    LOG_ROWS,
+    MASKS,
+    MAX_ORDERS,
+    MAX_REQUESTS,
     REQUESTS,
     RESET_NEXT_STEP,
     RESET_SAME_STEP,
@@ -30,12 +30,13 @@ from bt_gym.core.env_state import (
     SOURCES,
     STEPS,
     WORDS,
+    byte_of,
     codes_at,
+    env_dtype,
     envs_at,
     open_tape,
     settings_at,
     sources_at,
-    word_of,
     words_at,
 )
 from bt_gym.core.episodes import (
@@ -50,26 +51,35 @@ from bt_gym.core.episodes import (
     learn,
 )
 from bt_gym.core.execution import run
-from bt_gym.core.features import MAX_LAGS, follow, look, received_by, sums_dtype
+from bt_gym.core.features import MAX_LAGS, STRIDE, follow, look, received_by, sums_dtype
 from bt_gym.core.intents import INTENT_NEW, send
-from bt_gym.core.market import market_dtype
+from bt_gym.core.market import received_at
 from bt_gym.core.observe import keep_final_frames, observe, read
+from bt_gym.core.orders import order_dtype, report_dtype, taken_dtype
 from bt_gym.core.reset import begin, request_dtype
 from bt_gym.core.rewards import REWARD_SHARPE, REWARD_SHORTFALL, differential_sharpe, step_dtype, value_of
 from bt_gym.core.tape import LADDER_TICKS, event_dtype, record_dtype
 
 NS_PER_SECOND = 1_000_000_000
 
-_LADDER_WORD = word_of("market") + cast(Any, market_dtype.fields)["ladder"][1] // 8
-_EVENT_BYTES, _RECORD_BYTES, _SUMS_BYTES = event_dtype.itemsize, record_dtype.itemsize, sums_dtype.itemsize
-_ENDED_WORD, _EPISODE_WORD = word_of("ended"), word_of("episode")
+_ENDED_WORD, _EPISODE_WORD = byte_of("ended") // 8, byte_of("episode") // 8
 _EPISODE_WORDS = episode_dtype.itemsize // 8
+
+_ENV_BYTES, _EVENT_BYTES, _RECORD_BYTES = env_dtype.itemsize, event_dtype.itemsize, record_dtype.itemsize
+_SUMS_BYTES, _ORDER_BYTES, _REQUEST_BYTES = sums_dtype.itemsize, order_dtype.itemsize, orders.request_dtype.itemsize
+_REPORT_BYTES, _TAKEN_BYTES = report_dtype.itemsize, taken_dtype.itemsize
+_HOT = byte_of("now")
+_HOT_LINES = (byte_of("account", "models", "tiers") - _HOT) // 64 + 1
+_LINE, _ORDERS, _REQUESTS = byte_of("account", "line"), byte_of("account", "orders"), byte_of("account", "requests")
+_TAKEN, _LOG = byte_of("account", "taken"), byte_of("log")
+_MARKET, _LADDER = byte_of("market"), byte_of("market", "ladder")
 
 _requests_at = array_at(request_dtype)
 _steps_at = array_at(step_dtype)
+_flags_at = array_at(np.dtype("?"))
 
 
-@njit
+@inlined
 def _act(env, events, settings, action, decided_at: int) -> None:
     """Turns an action into requests and sends them."""
     episode, account = env["episode"], env["account"]
@@ -116,14 +126,20 @@ def _step_one(
         account["known_position"]["volume"],
     )
     _act(env, events, settings, action, env["now"])
-    now = _advance(env, records, events, blocks, next_decision(env, events, settings), settings["on_fill"] != 0)
+    due, number = next_decision(env, events, settings)
+    now = _advance(env, records, events, blocks, due, settings["on_fill"] != 0)
     before = env["now"]
     env["now"] = now
-    received = received_by(events, market["event"], events.shape[0], now, market["extra_delay"])
+    first = market["event"]
+    if number > first and received_at(events[number], market["extra_delay"]) <= now:  # else a fill came first
+        first = number
+    received = received_by(events, first, events.shape[0], now, market["extra_delay"])
+    env["events"] = received - market["event"]
     follow(memory, market, records, events, blocks, rows, received)
     look(memory, market, events, rows, now, settings["lags"], settings["depth"])
     episode["steps"] += 1
-    env["record"] = events[max(received - 1, 0)]["end"]
+    env["records"] = events[max(received - 1, 0)]["end"] - env["record"]
+    env["record"] += env["records"]
 
     tick_value = account["models"]["tick_value"]
     position, parent = account["known_position"], episode["parent"]
@@ -177,26 +193,45 @@ def _step_one(
 
 
 @njit
-def _foresee(context, envs, sources, index: int, last: int) -> None:
+def _foresee(context, envs, sources, lags, index: int, last: int) -> None:
     """Asks for the memory that the next environments will read: each is elsewhere on the tapes, in no cache.
 
-    The next but one's own record, up to its log; and where the next one stands: events, records, rows of sums and the
-    ladder at the touch. No result depends on it.
+    Of the next but one what every step reads; of the next one what that leads to: its last orders, the places for
+    requests and reports, the ladder at the touch, and as much of the tape as it read in its last step. No result
+    depends on it.
     """
     if index + 1 < last:
-        prefetch(context[ENVS] + 8 * ((index + 1) * WORDS + FIRST_WORD), (LAST_WORD - FIRST_WORD) // 8)
+        env_at = context[ENVS] + (index + 1) * _ENV_BYTES
+        prefetch(env_at + _HOT, _HOT_LINES)
+        prefetch(env_at + _LINE, 2)
+        prefetch(env_at + _MARKET, 2)
     if index < last:
+        env_at = context[ENVS] + index * _ENV_BYTES
         env = envs[index]
-        market = env["market"]
+        market, account = env["market"], env["account"]
         place = sources[env["episode"]["source"]]
-        prefetch(place["events"] + _EVENT_BYTES * market["event"], 40)
-        prefetch(place["records"] + _RECORD_BYTES * env["record"], 20)
+        prefetch(place["events"] + _EVENT_BYTES * market["event"], _lines(_EVENT_BYTES * env["events"]))
+        prefetch(place["records"] + _RECORD_BYTES * env["record"], _lines(_RECORD_BYTES * env["records"]))
+        rows = _lines(_SUMS_BYTES * (env["events"] // STRIDE + 1))
         for lag in range(MAX_LAGS):
-            prefetch(place["sums"] + _SUMS_BYTES * env["memory"]["edges"][lag], 6)
+            if lags[lag] == 0:
+                break
+            prefetch(place["sums"] + _SUMS_BYTES * env["memory"]["edges"][lag], rows)
         touch = (np.int64(market["mark2"]) >> 1) - market["base"]
-        ladder = context[ENVS] + 8 * (index * WORDS + _LADDER_WORD) + 4 * touch
         for side in range(2):
-            prefetch(ladder + 4 * LADDER_TICKS * side - 64, 3)
+            prefetch(env_at + _LADDER + 4 * (touch + LADDER_TICKS * side) - 64, 3)
+        order = max((account["orders_sent"] - 1) % MAX_ORDERS - 2, 0)
+        prefetch(env_at + _ORDERS + _ORDER_BYTES * order, _lines(3 * _ORDER_BYTES))
+        request = (account["first_request"] + account["requests_live"]) % MAX_REQUESTS
+        prefetch(env_at + _REQUESTS + _REQUEST_BYTES * request, _lines(2 * _REQUEST_BYTES))
+        prefetch(env_at + _LOG + _REPORT_BYTES * (account["reports_written"] % LOG_ROWS), 3)
+        prefetch(env_at + _TAKEN, _lines(_TAKEN_BYTES * account["takens"]) - 1)
+
+
+@njit
+def _lines(size: int) -> int:
+    """Cache lines that so many bytes may lie on; of a lot only the first ones, the rest is read in order anyway."""
+    return min(size // 64 + 1, 48)
 
 
 @njit
@@ -225,7 +260,7 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
     ended = 0
     for index in range(first, last):
         env = envs[index]
-        _foresee(context, envs, sources, index + 1, last)
+        _foresee(context, envs, sources, settings["lags"], index + 1, last)
         rewards[index] = 0.0
         terminated[index] = False
         truncated[index] = False
@@ -234,6 +269,7 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
         if env["is_done"]:
             if settings["autoreset"] == RESET_NEXT_STEP:
                 begin(context, index, env, requests[index], sources, settings, codes, observations[index])
+                _mask(context, index, env, sources, settings)
             continue
         source = env["episode"]["source"]
         records, events, blocks, rows = open_tape(sources, source)
@@ -265,6 +301,7 @@ def step(context, first: int, last: int, actions, observations, rewards, termina
                 for word in range(_EPISODE_WORDS):
                     words[_ENDED_WORD + word] = words[_EPISODE_WORD + word]
                 begin(context, index, env, requests[index], sources, settings, codes, observations[index])
+        _mask(context, index, env, sources, settings)
     return ended
 
 
@@ -286,17 +323,26 @@ def reset(context, first: int, last: int, observations) -> None:
         else:
             records, events, blocks, rows = open_tape(sources, env["episode"]["source"])
             read(context, env, records, events, blocks, rows, codes, observations[index])
+        _mask(context, index, env, sources, settings)
 
 
 @njit
-def masks(context, first: int, last: int, out) -> int:
-    """Which codes of an action do something, see `actions.mask`: `out` (N, sum of codes) bool. Returns how many."""
+def _mask(context, index: int, env, sources, settings) -> None:
+    """Which codes of an action do something now, where somebody asks for it."""
+    width = context[MASKS + 1] // context[ENVS + 1]
+    if width > 0:
+        _, events, _, _ = open_tape(sources, env["episode"]["source"])
+        event = events[max(env["market"]["event"] - 1, 0)]
+        out = _flags_at(context[MASKS] + index * width, width)
+        mask(env["sent"], env["account"], env["memory"], event, settings["scheme"], out)
+
+
+@njit
+def masks(context, first: int, last: int) -> int:
+    """Writes the masks of environments `first : last`, which `step` and `reset` keep up from then on."""
     envs = envs_at(context[ENVS], context[ENVS + 1])
     sources = sources_at(context[SOURCES], context[SOURCES + 1])
     settings = settings_at(context[SETTINGS], 1)[0]
     for index in range(first, last):
-        env = envs[index]
-        _, events, _, _ = open_tape(sources, env["episode"]["source"])
-        last_event = events[max(env["market"]["event"] - 1, 0)]
-        mask(env["sent"], env["account"], env["memory"], last_event, settings["scheme"], out[index])
-    return last - first
+        _mask(context, index, envs[index], sources, settings)
+    return 0

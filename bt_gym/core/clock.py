@@ -12,15 +12,17 @@ CLOCK_TRADES = 2  # events with a trade received
 
 
 @njit
-def _first_with_source(events, first: int, wanted: int) -> int:
-    """First event from `first` on by which so many source records came: gallop, then bisect."""
+def _first_with_source(events, first: int, wanted: int, records: int) -> int:
+    """First event from `first` on by which so many source records came, `records` more than by then.
+
+    An event takes a record or more, as good as always: it lies among the next `records` events, and is found by halves.
+    """
     total = events.shape[0]
-    step = 1
     low = first
-    while low + step < total and np.int64(events[low + step]["source"]) < wanted:
-        low += step
-        step <<= 1
-    high = min(low + step, total)
+    high = min(first + records, total)
+    while high < total and np.int64(events[high - 1]["source"]) < wanted:
+        low = high
+        high = min(high + records, total)
     while low < high:
         middle = (low + high) >> 1
         if np.int64(events[middle]["source"]) < wanted:
@@ -31,11 +33,14 @@ def _first_with_source(events, first: int, wanted: int) -> int:
 
 
 @njit
-def next_decision(env, events, settings) -> int:
-    """When the next decision is due, own fills apart, ns; not beyond the end of the episode."""
+def next_decision(env, events, settings) -> tuple[int, int]:
+    """(when the next decision is due, own fills apart, ns; an event received by then, as far as known).
+
+    Not beyond the end of the episode.
+    """
     end = env["episode"]["end"]
     if settings["clock"] == CLOCK_TIME:
-        return min(env["now"] + settings["clock_step"], end)
+        return min(env["now"] + settings["clock_step"], end), env["market"]["event"] - 1
     received = env["market"]["event"]
     delay = env["market"]["extra_delay"]
     number = received
@@ -43,7 +48,7 @@ def next_decision(env, events, settings) -> int:
         wanted = settings["clock_step"]
         if received > 0:
             wanted += np.int64(events[received - 1]["source"])
-        number = _first_with_source(events, received, wanted)
+        number = _first_with_source(events, received, wanted, settings["clock_step"])
     else:
         left = settings["clock_step"]
         while number < events.shape[0]:
@@ -52,5 +57,5 @@ def next_decision(env, events, settings) -> int:
                 break
             number += 1
     if number >= events.shape[0]:
-        return end
-    return min(max(received_at(events[number], delay), env["now"] + 1), end)
+        return end, received - 1
+    return min(max(received_at(events[number], delay), env["now"] + 1), end), number

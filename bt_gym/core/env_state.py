@@ -83,14 +83,16 @@ env_dtype = np.dtype(
         ("equity", "<i8"),  # 1e-6: as known at the last decision
         ("mark2", "<i8"),  # the mark at the last decision
         ("moments", "<f8", (2,)),  # of REWARD_SHARPE
-        ("record", "<i8"),  # of the tape: the last one received, or near it
         ("is_done", "<i8"),  # 1: the episode is over, or never began
-        ("episode", episode_dtype),
+        ("record", "<i8"),  # of the tape: the last one received, or near it
+        ("records", "<i8"),  # received in the last step, and events: as many may come in the next
+        ("events", "<i8"),
         ("sent", sent_dtype),
-        ("intents", intent_dtype, (MAX_INTENTS,)),
-        ("memory", memory_dtype),
         ("view", view_dtype),
+        ("memory", memory_dtype),
+        ("episode", episode_dtype),
         ("account", make_account_dtype(MAX_ORDERS, MAX_REQUESTS, MAX_TAKEN)),
+        ("intents", intent_dtype, (MAX_INTENTS,)),
         ("log", report_dtype, (LOG_ROWS,)),
         ("market", market_dtype),
     ],
@@ -99,16 +101,21 @@ env_dtype = np.dtype(
 """One environment, whole: to copy the record is to save it."""
 
 
-def word_of(name: str) -> int:
-    """Where a field of `env_dtype` begins, in words of 8 bytes."""
-    return cast(Any, env_dtype.fields)[name][1] // 8
+def byte_of(*names: str) -> int:
+    """Where a field of `env_dtype`, or one within it, begins."""
+    dtype, byte = env_dtype, 0
+    for name in names:
+        dtype, offset = cast(Any, dtype.fields)[name][:2]
+        byte += offset
+    return byte
 
 
 WORDS = env_dtype.itemsize // 8
-FIRST_WORD, LAST_WORD = word_of("now"), word_of("log")
+FIRST_WORD, LAST_WORD = byte_of("now") // 8, byte_of("log") // 8
 
-ENVS, TEMPLATES, SOURCES, SPANS, SETTINGS, CODES, REQUESTS, FRAMES, FINAL_FRAMES, SCALING, STEPS = range(0, 22, 2)
-CONTEXT_SIZE = 22
+ENVS, TEMPLATES, SOURCES, SPANS, SETTINGS, CODES = range(0, 12, 2)
+REQUESTS, FRAMES, FINAL_FRAMES, SCALING, STEPS, MASKS = range(12, 24, 2)
+CONTEXT_SIZE = 24
 
 envs_at = array_at(env_dtype)
 words_at = array_at(np.dtype("<i8"))
@@ -141,6 +148,7 @@ def make_context(
     final_frames: np.ndarray,
     scaling: np.ndarray,
     steps: np.ndarray,
+    masks: np.ndarray,
 ) -> np.ndarray:
     """Addresses and lengths of a batch's arrays; the caller keeps them alive, and those that `sources` names.
 
@@ -157,6 +165,7 @@ def make_context(
         final_frames: likewise, written for finished environments under RESET_SAME_STEP.
         scaling: (F, 2) float64 of `frames.scale`; (0, 2) for none.
         steps: (N,) of `rewards.step_dtype`, written; (0,) where nobody asks for it.
+        masks: (N * sum of codes,) bool, of `actions.mask`, written; (0,) likewise.
     """
     context = np.zeros(CONTEXT_SIZE, np.int64)
     arrays = {
@@ -171,6 +180,7 @@ def make_context(
         FINAL_FRAMES: final_frames,
         SCALING: scaling,
         STEPS: steps,
+        MASKS: masks,
     }
     for index, array in arrays.items():
         context[index] = array.ctypes.data

@@ -14,7 +14,7 @@ import re
 
 import numpy as np
 
-from bt_gym._jit import njit
+from bt_gym._jit import inlined, njit
 from bt_gym.core import enums
 from bt_gym.core.market import best_price, mid2, move, receive_one, received_at
 from bt_gym.core.positions import unrealised
@@ -471,7 +471,7 @@ def squash_of(count: int) -> float:
 @njit
 def squash(value: float) -> float:
     """sign(x) log(1 + |x|)."""
-    return math.log1p(value) if value >= 0 else -math.log1p(-value)
+    return math.log(1.0 + value) if value >= 0 else -math.log(1.0 - value)
 
 
 @njit
@@ -485,9 +485,16 @@ def own_quote(account, side: int) -> int:
     several the oldest; -1 without one."""
     found = -1
     best = np.int64(0)
-    for slot in range(account["orders"].shape[0]):
+    count = account["orders"].shape[0]
+    left = np.int64(account["orders_live"])
+    slot = account["orders_sent"] % count
+    while left > 0:  # from the newest one's slot back: see `requests.free_slot`
+        slot = slot - 1 if slot > 0 else count - 1
         order = account["orders"][slot]
-        if order["status"] == enums.STATUS_FREE or order["known_leaves"] <= 0 or order["side"] != side:
+        if order["status"] == enums.STATUS_FREE:
+            continue
+        left -= 1
+        if order["known_leaves"] <= 0 or order["side"] != side:
             continue
         waits = order["is_stop"] and not order["known_triggered"]
         if waits or (not order["acknowledged"] and order["known_price"] == 0):  # on its way to the market, at any price
@@ -534,7 +541,7 @@ def queue_ahead(account, log, market, records, events, blocks, order) -> float:
     return min(max(ahead / level, 0.0), 1.0)
 
 
-@njit
+@inlined
 def _book_feature(memory, market, kind: int, level: int) -> float:
     levels = memory["levels"]
     mark2 = market["mark2"]
@@ -561,7 +568,7 @@ def _book_feature(memory, market, kind: int, level: int) -> float:
     return squash((bid_tick * ask_lots + ask_tick * bid_lots) / (bid_lots + ask_lots) - mark2 / 2)
 
 
-@njit
+@inlined
 def _flow_feature(memory, market, rows, kind: int, index: int) -> float:
     if memory["silent"][index]:
         return 0.0
@@ -576,7 +583,7 @@ def _flow_feature(memory, market, rows, kind: int, index: int) -> float:
     if kind == TRADE_FLOW:
         return _share(float(_since(memory, then, SUM_BOUGHT)), float(_since(memory, then, SUM_SOLD)))
     if kind == VOLATILITY:
-        return math.log1p(math.sqrt(float(memory["squares"][index])) / 2)
+        return math.log(1.0 + math.sqrt(float(memory["squares"][index])) / 2)
     change = _since(memory, then, _COLUMNS[kind - OFI])
     return squash_of(change) if kind <= DEEP_OFI else log1p_of(change)
 
@@ -587,8 +594,8 @@ def _since(memory, row, column: int) -> int:
     return _wrap(np.int64(memory["sums"][column]) - np.int64(row["sums"][column]))
 
 
-@njit
-def _own_feature(memory, account, log, market, records, events, blocks, kind: int, side: int) -> float:
+@inlined
+def _own_feature(memory, account, market, events, kind: int, side: int) -> float:
     models = account["models"]
     if kind == INVENTORY:
         size = np.int64(account["known_position"]["size"])
@@ -613,8 +620,6 @@ def _own_feature(memory, account, log, market, records, events, blocks, kind: in
         return 1.0
     if kind == OWN_IN_FLIGHT:
         return 1.0 if not order["acknowledged"] or order["unanswered"] > 0 else 0.0
-    if kind == OWN_QUEUE:
-        return queue_ahead(account, log, market, records, events, blocks, order)
     best = best_price(events[market["event"] - 1], side)
     return 0.0 if best == enums.NO_TICK else squash_of((1 - 2 * side) * (best - np.int64(order["known_price"])))
 
@@ -632,7 +637,7 @@ def extract(
         remaining: part of the episode that is left.
     """
     for side in range(2):
-        memory["own"][side] = own_quote(account, side) if account["orders_live"] > 0 else -1
+        memory["own"][side] = own_quote(account, side)
     for index in range(codes.shape[0]):
         kind = np.int64(codes[index, 0])
         argument = np.int64(codes[index, 1])
@@ -646,6 +651,11 @@ def extract(
             value = math.cos(2 * math.pi * (now % DAY_NS) / DAY_NS)
         elif kind == REMAINING:
             value = remaining
+        elif kind == OWN_QUEUE:
+            slot = memory["own"][argument]
+            value = 0.0
+            if slot >= 0:
+                value = queue_ahead(account, log, market, records, events, blocks, account["orders"][slot])
         else:
-            value = _own_feature(memory, account, log, market, records, events, blocks, kind, argument)
+            value = _own_feature(memory, account, market, events, kind, argument)
         out[index] = min(max(value, -LIMIT), LIMIT)

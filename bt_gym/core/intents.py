@@ -9,7 +9,7 @@ import numpy as np
 
 from bt_gym._jit import njit
 from bt_gym.core import enums
-from bt_gym.core.requests import request_cancel, request_modify, submit
+from bt_gym.core.requests import find_order, request_cancel, request_modify, submit
 
 MAX_INTENTS = 8
 
@@ -48,12 +48,10 @@ sent_dtype = np.dtype(
 @njit
 def find_live(account, order_id: int) -> int:
     """Slot of an own order that isn't over as known; -1 when it is."""
-    if order_id > 0 and account["orders_live"] > 0:
-        for slot in range(account["orders"].shape[0]):
-            order = account["orders"][slot]
-            if order["order_id"] == order_id and order["status"] != enums.STATUS_FREE and order["known_leaves"] > 0:
-                return slot
-    return -1
+    if order_id <= 0 or account["orders_live"] == 0:
+        return -1
+    slot = find_order(account, order_id)
+    return slot if slot >= 0 and account["orders"][slot]["known_leaves"] > 0 else -1
 
 
 @njit

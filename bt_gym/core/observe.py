@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bt_gym._jit import array_at, njit
+from bt_gym._jit import array_at, inlined, njit
 from bt_gym.core.env_state import CODES, FINAL_FRAMES, FRAMES, SCALING
 from bt_gym.core.features import extract
 from bt_gym.core.frames import CHANNELS, paint, push, scale
@@ -42,7 +42,7 @@ def keep_final_frames(context, index: int, settings) -> None:
         final[number] = frames[number]
 
 
-@njit
+@inlined
 def read(context, env, records, events, blocks, rows, codes, out) -> None:
     """The features now, scaled."""
     episode = env["episode"]
@@ -54,7 +54,7 @@ def read(context, env, records, events, blocks, rows, codes, out) -> None:
         scale(_scaling_at(context[SCALING], 2 * context[SCALING + 1]).reshape((-1, 2)), out)
 
 
-@njit
+@inlined
 def observe(context, index: int, env, settings, records, events, blocks, rows, codes, out) -> None:
     """The observation at a decision time, which joins the frames."""
     read(context, env, records, events, blocks, rows, codes, out)

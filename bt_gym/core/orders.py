@@ -127,7 +127,6 @@ _MODELS = [
     ("maker_rate", "<i8"),  # 1e-9 of the notional, on top
     ("taker_rate", "<i8"),
     ("order_fee", "<i8"),  # 1e-6 of the currency per order that is filled, with its first fill
-    ("tiers", tier_dtype, (MAX_TIERS,)),  # other fees from a volume on, ascending
     ("protection", "<i8"),  # ticks beyond the best price that a market order may reach
     ("fill_on_cross", "<i8"),  # 1: an opposite add at or through an own order's price fills it
     ("self_match", "<i8"),  # enums.SELF_MATCH_*
@@ -148,6 +147,7 @@ _MODELS = [
     ("account", "<i8"),  # number of the account: draws of accounts differ
     ("fills", fills_dtype),
     ("impact", impact_dtype),
+    ("tiers", tier_dtype, (MAX_TIERS,)),  # other fees from a volume on, ascending
 ]
 
 
@@ -226,9 +226,9 @@ def make_account_dtype(
             ("queued", "<i8"),  # sum over all lots filled as maker of their order's `joined_behind`
             ("position", position_dtype),  # at the exchange
             ("known_position", position_dtype),  # as reported
+            ("models", models),
             ("footprint", make_footprint_dtype(max_pushes)),  # of own taking in the price, at the exchange
             ("known_footprint", make_footprint_dtype(max_pushes)),  # as reported
-            ("models", models),
             ("line", "<i2", (2, max_orders)),  # slots of resting orders per side, as they fill: best price, then oldest
             ("first_in_level", "<i2", (2, FAR_LEVEL + 1)),  # place in `line` of the first order of a level of `levels`
             ("stops", "<i2", (max_orders,)),  # slots of stops that wait, in the order of their arrival

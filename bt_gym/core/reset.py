@@ -172,6 +172,7 @@ def _reset_one(context, index: int, request) -> None:
         memory["parent"] = episode["parent"]
     episode["arrival2"] = market["mark2"]
     env["account"]["event"] = received
+    env["record"] = events[received - 1]["end"] if received > 0 else 0
     env["account"]["models"]["account"] = draw(env["seed"], env["episodes"] + (1 << 31), 1 << 31)  # its own draws
     env["mark2"] = market["mark2"]
 

@@ -1,12 +1,12 @@
 """A batch of environments with its data and spaces: what the vector environment and the single one share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from bt_gym.core import clock, enums, env_state, episodes, features, reset, rewards
+from bt_gym.core import batch, clock, enums, env_state, episodes, features, reset, rewards
 from bt_gym.envs.markets import Markets, open_tapes
 from bt_gym.envs.sections import read_sections
 from bt_gym.errors import CapacityError, ConfigError
@@ -79,6 +79,7 @@ class Batch:
         self.steps = np.zeros(0 if shaping is None else count, rewards.step_dtype)
         self.final_frames = self.form.new_frames(count if autoreset == env_state.RESET_SAME_STEP else 0)
         self.context = self._make_context()
+        self._masks: np.ndarray | None = None
         self.action_space = _action_space(self.scheme)
         self.observation_space = _observation_space(self.form)
         self.forget_requests()
@@ -96,6 +97,7 @@ class Batch:
             self.final_frames,
             self.form.scaling,
             self.steps,
+            np.empty(0, bool),
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Batch":
@@ -105,6 +107,7 @@ class Batch:
         for name in ("envs", "requests", "frames", "final_frames", "steps"):
             setattr(twin, name, getattr(self, name).copy())
         twin.context = twin._make_context()
+        twin._masks = None
         return twin
 
     def __reduce__(self) -> Any:
@@ -236,6 +239,27 @@ class Batch:
         if (np.diff(found) != 1).any():
             raise ConfigError("options: several days of an instrument aren't next to each other: name a day")
         request["first_span"], request["last_span"] = found[0], found[-1] + 1
+
+    # --- masks
+
+    def action_masks(self, run: Callable[[Callable[[int, int], int]], int]) -> np.ndarray:
+        """(N, sum of codes) bool. From the first call on each step and reset writes them, while all is at hand.
+
+        Args:
+            run: calls a function of (first, last) for the whole batch.
+        """
+        if self._masks is None:
+            shape = len(self.envs), sum(self.scheme.codes) if self.scheme.own is None else self.scheme.own.width
+            self._masks = np.ones(shape, bool)
+            if self.scheme.own is None:
+                self.context[env_state.MASKS : env_state.MASKS + 2] = self._masks.ctypes.data, self._masks.size
+                run(lambda first, last: batch.masks(self.context, first, last))
+        return self._masks.copy()
+
+    def forget_masks(self) -> None:
+        """Environments have been changed by another hand."""
+        self._masks = None
+        self.context[env_state.MASKS : env_state.MASKS + 2] = 0
 
     # --- infos
 

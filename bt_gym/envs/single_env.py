@@ -116,11 +116,7 @@ class BtEnv(gym.Env):
 
     def action_masks(self) -> np.ndarray:
         """Which codes of an action do something now: (sum of the codes' numbers,) bool; a Box has none."""
-        if self._scheme.own is not None:
-            return np.ones(self._scheme.own.width, bool)
-        masks = np.empty((1, sum(self._scheme.codes)), bool)
-        batch.masks(self._batch.context, 0, 1, masks)
-        return masks[0]
+        return self._batch.action_masks(lambda step: step(0, 1))[0]
 
 
 def _first(values: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bt_gym.core import batch, env_state
 from bt_gym.envs.batch import Batch, row_of
 from bt_gym.envs.render import FPS, RENDER_MODES, Renderer
 from bt_gym.envs.sections import Sections
-from bt_gym.envs.workers import SLICE, Workers
+from bt_gym.envs.workers import SHARE, Workers
 from bt_gym.errors import ConfigError
 
 _AUTORESETS = {
@@ -196,13 +196,7 @@ class BtVectorEnv(VectorEnv):
 
     def action_masks(self) -> np.ndarray:
         """Which codes of an action do something now: (N, sum of the codes' numbers) bool; a Box has none."""
-        scheme = self._batch.scheme
-        if scheme.own is not None:
-            return np.ones((self.num_envs, scheme.own.width), bool)
-        masks = np.empty((self.num_envs, sum(scheme.codes)), bool)
-        context = self._batch.context
-        self._run(lambda first, last: batch.masks(context, first, last, masks))
-        return masks
+        return self._batch.action_masks(self._run)
 
     def get_state(self) -> dict[str, Any]:
         """Everything that the future depends on, as NumPy arrays and text: a snapshot for `set_state`."""
@@ -234,6 +228,7 @@ class BtVectorEnv(VectorEnv):
                 )
         self._batch.envs.view(np.uint8)[:] = state["envs"]
         self._batch.frames[...] = state["frames"]
+        self._batch.forget_masks()
         self._last = state["last"].copy()
         self._done = state["done"].copy()
         self._any_done = bool(self._done.any())
@@ -280,18 +275,19 @@ class BtVectorEnv(VectorEnv):
         """Spreads arrays (m,) over the N places of the mask `where`; keys that come together share their mask."""
         places = np.flatnonzero(where)
         mask = where.copy()
-        alike: dict[np.dtype, list[str]] = {}  # by type: one array for all such keys is made and filled at once
+        alike: dict[str, list[str]] = {}  # by type: all such keys are columns of one array, made and filled at once
         for key, some in values.items():
             if key in infos:  # others of this step have it too
                 infos[key][places] = some
                 infos[f"_{key}"] = infos[f"_{key}"] | where
             else:
-                alike.setdefault(some.dtype, []).append(key)
+                alike.setdefault(some.dtype.char, []).append(key)
                 infos[f"_{key}"] = mask
-        for dtype, keys in alike.items():
-            every = np.full((len(keys), self.num_envs), None if dtype.kind == "O" else 0, dtype)
-            every[:, places] = [values[key] for key in keys]
-            infos |= zip(keys, every, strict=True)
+        for kind, keys in alike.items():
+            shape = (self.num_envs, len(keys))
+            every = np.full(shape, None) if kind == "O" else np.zeros(shape, kind)
+            every[places] = np.array([values[key] for key in keys]).T
+            infos |= zip(keys, every.T, strict=True)
 
     def _seeds(self, seed: int | Sequence[int | None] | None) -> np.ndarray | None:
         """(N,) seeds of the streams, -1 for those that go on."""
@@ -344,7 +340,7 @@ class BtVectorEnv(VectorEnv):
 
     def _run(self, step: Callable[[int, int], int]) -> int:
         """Calls `step(first, last)` for the whole batch, on all threads if it is large enough for them; the sum."""
-        if self._threads == 1 or self.num_envs < 4 * SLICE:
+        if self._threads == 1 or self.num_envs < 2 * SHARE:
             return step(0, self.num_envs)
         if self._process != os.getpid():
             warnings.warn("a vector environment in a forked process steps with one thread", stacklevel=3)
@@ -353,5 +349,5 @@ class BtVectorEnv(VectorEnv):
             self._threads = 1
             return step(0, self.num_envs)
         if self._workers is None:
-            self._workers = Workers(min(self._threads, self.num_envs // (2 * SLICE)) - 1)
+            self._workers = Workers(min(self._threads, self.num_envs // SHARE) - 1)
         return self._workers.run(self.num_envs, step)

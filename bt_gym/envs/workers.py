@@ -3,10 +3,14 @@
 import queue
 import threading
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-SLICE = 64
-"""Environments that a thread steps at a time."""
+SHARE = 128
+"""Fewest environments for which another thread is woken."""
+
+SLICE = 16
+"""Fewest environments that a thread steps at a time."""
 
 
 class Workers:
@@ -35,10 +39,10 @@ class Workers:
 
     def run(self, total: int, step: Callable[[int, int], int]) -> int:
         """Calls `step(first, last)` for slices of `total`, each by whichever thread is free; returns the sum."""
-        slices = iter([(first, min(first + SLICE, total)) for first in range(0, total, SLICE)])  # `next` is atomic
+        turns = iter(slices(total, len(self._jobs) + 1))  # `next` is atomic
 
         def job() -> int:
-            return sum(step(first, last) for first, last in slices)
+            return sum(step(first, last) for first, last in turns)
 
         for jobs in self._jobs:
             jobs.put(job)
@@ -53,6 +57,17 @@ class Workers:
         for jobs in self._jobs:
             jobs.put(None)
         self._jobs = []
+
+
+@cache
+def slices(total: int, threads: int) -> list[tuple[int, int]]:
+    """Large slices first, then smaller ones: few turns, and all threads end at about the same time."""
+    turns, first = [], 0
+    while first < total:
+        last = min(first + max((total - first) // (2 * threads), SLICE), total)
+        turns.append((first, last))
+        first = last
+    return turns
 
 
 def _outcome(job: Callable[[], int]) -> tuple[int, BaseException | None]:

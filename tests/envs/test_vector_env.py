@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from hypothesis import given
+from hypothesis import strategies as st
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from bt_gym.config.env import MarketMakingConfig, TradingConfig
+from bt_gym.envs.workers import slices
 from bt_gym.errors import ConfigError
 from bt_gym.testing import check_vector_env
 from tests.envs.make import (
@@ -523,6 +526,36 @@ def test_masks__know_the_limit_and_the_spread():
     many = vector(3, risk={"max_position": 1}, action={"offsets": [-1, 0], "sizes": [1, 2]})
     many.reset(seed=1)
     assert many.action_masks().shape == (3, 4 + 4 + 2)
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_masks__kept_up_by_steps_are_those_of_a_fresh_look(mode: str):
+    """Asked for once or at each step, after resets of some, and after a state was set."""
+    sections = {"window_s": 0.6, "risk": {"max_position": 1}, "action": {"offsets": [-1, 0]}}
+    env, other = (vector(4, autoreset_mode=mode, **sections) for _ in range(2))
+    env.reset(seed=1)
+    env.action_space.seed(1)
+    found = [env.action_masks()]
+    for number in range(12):
+        env.step(env.action_space.sample())
+        if number == 6:
+            env.reset(options={"reset_mask": np.array([True, False, False, True])})
+        other.set_state(env.get_state())
+        found.append(env.action_masks())
+        assert np.array_equal(found[-1], other.action_masks())
+    assert len({masks.tobytes() for masks in found}) > 3
+    first = env.action_masks()
+    first[:] = False
+    assert env.action_masks().any()  # arrays of the caller's own
+
+
+@given(total=st.integers(1, 5000), threads=st.integers(1, 64))
+def test_slices__are_the_whole_batch_once(total: int, threads: int):
+    ends = [0]
+    for first, last in slices(total, threads):
+        assert first == ends[-1] < last
+        ends.append(last)
+    assert ends[-1] == total
 
 
 def test_spec__is_plain_data():
