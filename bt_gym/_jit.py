@@ -67,6 +67,10 @@ class Callback:
         self.function = function
         self.signature = signature
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Callback":
+        """Itself, as of any function: its machine code can't be copied."""
+        return self
+
     @cached_property
     def compiled(self) -> Any:
         """What a kernel is called with: compiled when first asked for; with the JIT off the plain function."""

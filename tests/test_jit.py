@@ -4,6 +4,7 @@ Each test runs a small package named bt_gym, with the real `_jit.py`, in a proce
 and all it needs as a new process would.
 """
 
+import copy
 import os
 import shutil
 import subprocess
@@ -342,3 +343,4 @@ def test_callback__is_compiled_when_first_asked_for() -> None:
         call(function.compiled, numbers)
     assert numbers.tolist() == [-2, -4, -6]
     assert len(call.signatures) == 1  # whichever function it is given
+    assert copy.deepcopy(double) is double  # a strategy that has run can be copied
