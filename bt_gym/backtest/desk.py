@@ -22,7 +22,7 @@ from bt_gym.core.decision import FOREVER, new_desk, next_call, read_trades, trad
 from bt_gym.core.enums import CALL_CLOCK, CALL_EVENT, CALL_LOG_FULL, CALL_NEWS, CALL_NONE
 from bt_gym.core.orders import MAX_REQUESTS
 from bt_gym.errors import CapacityError, ConfigError
-from bt_gym.strategy.answers import check, fault_of, note
+from bt_gym.strategy.answers import check, note, refuse_faults
 from bt_gym.strategy.base import NOTHING, Kill, OrderCancel, Strategy, StrategyOutput
 from bt_gym.strategy.context import StrategyContext
 from bt_gym.strategy.events import EVENT_KINDS, KIND_SHIFT, KINDS, ExecutionReport, MarketEvent, Side, Trade
@@ -111,10 +111,8 @@ class BaseDesk(AnyDesk):
         try:
             self._send_all(output, symbol, now)
         except (AttributeError, TypeError, ValueError):
-            fault = fault_of(output, self.strategy_id, now)
-            if fault is None:
-                raise
-            raise fault from None
+            refuse_faults(output, self.strategy_id, now)
+            raise
 
     def _send_all(self, output: StrategyOutput, symbol: str, now: int) -> None:
         if output.kill is not None:

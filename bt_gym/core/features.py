@@ -488,7 +488,9 @@ def own_quote(account, side: int) -> int:
     count = account["orders"].shape[0]
     left = np.int64(account["orders_live"])
     slot = account["orders_sent"] % count
-    while left > 0:  # from the newest one's slot back: see `requests.free_slot`
+    for _ in range(count):  # from the newest one's slot back: see `requests.free_slot`
+        if left == 0:
+            break
         slot = slot - 1 if slot > 0 else count - 1
         order = account["orders"][slot]
         if order["status"] == enums.STATUS_FREE:

@@ -25,7 +25,7 @@ from bt_gym.core.order_actions import RAW_CANCEL, RAW_MODIFY, RAW_NEW, RAW_ORDER
 from bt_gym.core.tape import receive_delays
 from bt_gym.data.tape import Tape
 from bt_gym.errors import CapacityError, ConfigError
-from bt_gym.strategy.answers import at, check, fault_of, note
+from bt_gym.strategy.answers import at, check, note, refuse_faults
 from bt_gym.strategy.base import NOTHING, OrderCancel, OrderRequest, OrderUpdate, Strategy, StrategyOutput
 from bt_gym.strategy.context import MarketStateView, OrderView, StrategyContext
 from bt_gym.strategy.events import EVENT_KINDS, EventKind, MarketEvent, Side, Trade, kind_of, report_of
@@ -121,10 +121,8 @@ class StrategyPolicy:
         try:
             self._write(wanted, context, rows)
         except (AttributeError, TypeError, ValueError):
-            fault = fault_of(wanted, context.strategy_id, now)
-            if fault is None:
-                raise
-            raise fault from None
+            refuse_faults(wanted, context.strategy_id, now)
+            raise
 
     def _sit_down(self, index: int, row: np.void) -> _Seat:
         """A strategy at the beginning of an episode."""

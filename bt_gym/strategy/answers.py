@@ -40,22 +40,25 @@ def check(output: Any, strategy_id: str, method: str, now: int) -> None:
         )
 
 
-def fault_of(output: StrategyOutput, strategy_id: str, now: int) -> ConfigError | None:
-    """The first order, update or cancellation of an answer that isn't one, or whose numbers aren't."""
+def refuse_faults(output: StrategyOutput, strategy_id: str, now: int) -> None:
+    """Says why an answer could not be sent, if it is the answer's fault; to be called where that has failed.
+
+    Raises:
+        ConfigError: an order, update or cancellation of it isn't one, or its numbers aren't; the first such one.
+    """
     for name, kinds in _KINDS.items():
         items = getattr(output, name)
         where = f"strategy {strategy_id}: {name} at {at(now)}"
         wanted = f"it takes a list of {' or '.join(kind.__name__ for kind in kinds if kind is not np.integer)}"
         if not isinstance(items, list | tuple):
-            return ConfigError(f"{where}: {_shown(items)}: {wanted}")
+            raise ConfigError(f"{where}: {_shown(items)}: {wanted}") from None
         for item in items:
             if not isinstance(item, kinds):
-                return ConfigError(f"{where}: {_shown(item)} in it: {wanted}")
+                raise ConfigError(f"{where}: {_shown(item)} in it: {wanted}") from None
             for field in _NUMBERS:
                 value = getattr(item, field, 0)
                 if not isinstance(value, Number) and not (value is None and field in _OPTIONAL):
-                    return ConfigError(f"{where}: {field}: must be a number, got {_shown(value)}")
-    return None
+                    raise ConfigError(f"{where}: {field}: must be a number, got {_shown(value)}") from None
 
 
 def _shown(value: Any) -> str:
