@@ -23,10 +23,12 @@ from bt_gym import (
     StrategyContext,
     StrategyOutput,
 )
+from bt_gym._jit import njit
 from bt_gym.core import enums
 from bt_gym.data import dbn
 from bt_gym.data.synthetic import PROFILES, Session, generate
 from bt_gym.strategy.base import NOTHING
+from bt_gym.strategy.jitted import cancel, limit, market_order, modify
 from tests.data.compiled import stream
 
 TICK = 0.25
@@ -191,3 +193,29 @@ class Busy(Script):
         if action in ("modify", "all"):
             output.updates.append(OrderUpdate(order_id, size, price))
         return output
+
+
+@njit
+def ask(requests, own, action, side, size, price):
+    """Of a compiled strategy: by `action` a limit or market order, a cancel of the oldest, a modify of the newest."""
+    if action < 3:
+        limit(requests, side, size, price)
+    elif action == 3:
+        market_order(requests, side, size)
+    elif action == 4 and own["live"] > 0:
+        cancel(requests, own["orders"][0]["order_id"])
+    elif action == 5 and own["live"] > 0:
+        modify(requests, own["orders"][own["live"] - 1]["order_id"], size, price)
+
+
+def asked(pending: Sequence[Any], action: int, side: Side, size: int, price: Any) -> StrategyOutput:
+    """The same in Python; `pending` are the own orders."""
+    if action < 3:
+        return StrategyOutput([OrderRequest.limit(side, size, price)])
+    if action == 3:
+        return StrategyOutput([OrderRequest.market(side, size)])
+    if action == 4 and pending:
+        return StrategyOutput(cancellations=[pending[0].order_id])
+    if action == 5 and pending:
+        return StrategyOutput(updates=[OrderUpdate(pending[-1].order_id, size, price)])
+    return NOTHING

@@ -14,7 +14,6 @@ from bt_gym import (
     JittedStrategy,
     Kill,
     OrderRequest,
-    OrderUpdate,
     Side,
     Strategy,
     StrategyContext,
@@ -28,10 +27,10 @@ from bt_gym.strategy.avellaneda_stoikov import AvellanedaStoikov
 from bt_gym.strategy.base import NOTHING
 from bt_gym.strategy.glft import Glft
 from bt_gym.strategy.grid import GridMarketMaker, JittedGridMarketMaker
-from bt_gym.strategy.jitted import cancel, decision, limit, market_order, modify
+from bt_gym.strategy.jitted import cancel, decision, limit
 from bt_gym.strategy.registry import BUILT_IN
 from tests.data.compiled import add, clear, nothing
-from tests.runs import TICK, Run, Script, backtest, settings, write
+from tests.runs import TICK, Run, Script, ask, asked, backtest, settings, write
 
 MS = 1_000_000
 TICK_NANOS = 250_000_000
@@ -72,14 +71,7 @@ def _by_view(memory, now, market, own, trades, requests):
     size = 1 + (seed >> 10) % 3
     action = (seed >> 16) % 12
     price = now["bid"] + (seed >> 12) % 6 - 3
-    if action < 3:
-        limit(requests, side, size, price)
-    elif action == 3:
-        market_order(requests, side, size)
-    elif action == 4 and own["live"] > 0:
-        cancel(requests, own["orders"][0]["order_id"])
-    elif action == 5 and own["live"] > 0:
-        modify(requests, own["orders"][own["live"] - 1]["order_id"], size, price)
+    ask(requests, own, action, side, size, price)
 
 
 class ByView(Strategy):
@@ -100,15 +92,7 @@ class ByView(Strategy):
             seed = _mix(seed or seen[0], value)
         side, size, action = Side((seed >> 8) % 2), 1 + (seed >> 10) % 3, (seed >> 16) % 12
         price = market.price(bid.ticks + (seed >> 12) % 6 - 3)
-        if action < 3:
-            return StrategyOutput([OrderRequest.limit(side, size, price)])
-        if action == 3:
-            return StrategyOutput([OrderRequest.market(side, size)])
-        if action == 4 and pending:
-            return StrategyOutput(cancellations=[pending[0].order_id])
-        if action == 5 and pending:
-            return StrategyOutput(updates=[OrderUpdate(pending[-1].order_id, size, price)])
-        return NOTHING
+        return asked(pending, action, side, size, price)
 
     def on_market_event(self, event, context):
         return NOTHING if event.owner else self.on_timer(0, context)

@@ -9,8 +9,6 @@ from bt_gym import (
     EventKind,
     JittedSmaCrossover,
     JittedStrategy,
-    OrderRequest,
-    OrderUpdate,
     Side,
     SimpleMovingAverageCrossover,
     Strategy,
@@ -21,10 +19,10 @@ from bt_gym.core import jitted as loop
 from bt_gym.core.orders import MAX_REQUESTS
 from bt_gym.errors import CapacityError
 from bt_gym.strategy.base import NOTHING
-from bt_gym.strategy.jitted import cancel, decision, find, limit, market_order, modify
+from bt_gym.strategy.jitted import cancel, decision, find
 from tests.data.compiled import add, clear, fill, nothing, trade
 from tests.data.compiled import modify as modify_
-from tests.runs import EVERYTHING, Busy, backtest, settings, write
+from tests.runs import EVERYTHING, Busy, ask, asked, backtest, settings, write
 
 TENTH = 100_000_000
 
@@ -81,15 +79,8 @@ def _busy(memory, now, market, own, trades, requests):
     size = (seed >> 10) % 4
     action = (seed >> 16) % 8
     price = now["bid"] + (seed >> 12) % 6 - 3
-    if action < 3:
-        limit(requests, side, size, price)
-    elif action == 3:
-        market_order(requests, side, size)
-    elif action == 4 and own["live"] > 0:
-        cancel(requests, own["orders"][0]["order_id"])
-    elif action == 5 and own["live"] > 0:
-        modify(requests, own["orders"][own["live"] - 1]["order_id"], size, price)
-    elif action == 6:
+    ask(requests, own, action, side, size, price)
+    if action == 6:
         cancel(requests, seed % 50)
 
 
@@ -125,15 +116,9 @@ class PlainBusy(Strategy):
             return NOTHING
         side, size, action = Side((seed >> 8) % 2), (seed >> 10) % 4, (seed >> 16) % 8
         price = market.price(bid.ticks + (seed >> 12) % 6 - 3)
-        if action < 3:
-            return StrategyOutput([OrderRequest.limit(side, size, price)])
-        if action == 3:
-            return StrategyOutput([OrderRequest.market(side, size)])
-        if action == 4 and pending:
-            return StrategyOutput(cancellations=[pending[0].order_id])
-        if action == 5 and pending:
-            return StrategyOutput(updates=[OrderUpdate(pending[-1].order_id, size, price)])
-        return StrategyOutput(cancellations=[seed % 50]) if action == 6 else NOTHING
+        if action == 6:
+            return StrategyOutput(cancellations=[seed % 50])
+        return asked(pending, action, side, size, price)
 
 
 CLOCKS = [
