@@ -46,7 +46,7 @@ def njit(function: F) -> F:
 def inlined(function: F) -> F:
     """`njit` for a kernel that becomes a part of each one that calls it, where a call would take as long as the rest.
 
-    LLVM judges by size alone and calls what runs for every record: a compiler of tapes takes a fifth less without.
+    LLVM judges by size alone and calls what runs for every record.
     To hand an array on takes seven words, too. Not for a kernel in whose loop others are called: it may compile for
     minutes.
     """

@@ -124,7 +124,7 @@ class _InPlace(io.RawIOBase):
         else:
             source.seek(0)
             reader = cast(io.BufferedReader, source)
-            buffer = bytearray(READ_BYTES)  # one for all: half the time of `shutil.copyfileobj`
+            buffer = bytearray(READ_BYTES)  # one for all: `shutil.copyfileobj` makes one a read
             while count := reader.readinto(buffer):
                 self._file.write(memoryview(buffer)[:count])
         return len(bytes_)
